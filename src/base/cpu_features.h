@@ -1,0 +1,27 @@
+// Instruction sets of this CPU, read once, and the cap that HALFTONE_ISA puts on them.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace halftone {
+
+/// Instruction-set levels of the kernel tables, each including the ones before it.
+enum class Isa { Scalar, Avx2, Avx512, Amx };
+
+std::string_view to_string(Isa isa);
+/// Parses "scalar", "avx2", "avx512" or "amx"; throws InvalidArgument for anything else.
+Isa parse_isa(std::string_view name);
+
+/// The best level this CPU and operating system allow. AVX2 means AVX2+FMA+F16C; AVX-512 means F, BW, VL, DQ, VNNI;
+/// AMX means AVX-512 plus int8 and bf16 tiles, with the operating system's permission asked for and granted.
+Isa detected_isa();
+/// detected_isa(), lowered to the environment variable HALFTONE_ISA when that is set.
+Isa usable_isa();
+/// Every level from Scalar to detected_isa(): what tests run over.
+std::vector<Isa> attainable_isas();
+/// Processor name as the operating system reports it, for benchmark reports.
+std::string cpu_name();
+
+}  // namespace halftone

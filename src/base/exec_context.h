@@ -1,0 +1,47 @@
+// What a computation may use: handed down through every call, never global.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/cpu_features.h"
+#include "base/thread_pool.h"
+
+namespace halftone {
+
+/// Scratch memory that only grows. A kernel's launcher takes one block per call; blocks do not outlive the call.
+class Workspace {
+ public:
+  /// At least `bytes` bytes, 64-byte aligned, contents undefined; the previous block is invalid afterwards.
+  void* reserve(size_t bytes);
+  size_t capacity_bytes() const { return capacity_; }
+
+ private:
+  struct Free {
+    void operator()(void* memory) const;
+  };
+  std::unique_ptr<void, Free> memory_;
+  size_t capacity_ = 0;
+};
+
+struct ExecContext {
+  ThreadPool& pool;
+  Workspace& workspace;
+  Isa isa = usable_isa();
+  void* stream = nullptr;  ///< CUDA stream; unused on the CPU
+};
+
+/// An ExecContext with its own pool and workspace, for programs and tests.
+class OwnedExecContext {
+ public:
+  explicit OwnedExecContext(int threads = 0) : pool_(threads), context_{pool_, workspace_} {}
+  ExecContext& get() { return context_; }
+
+ private:
+  ThreadPool pool_;
+  Workspace workspace_;
+  ExecContext context_;
+};
+
+}  // namespace halftone

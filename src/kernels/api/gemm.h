@@ -1,0 +1,77 @@
+// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n], for every weight storage of the library.
+//
+// Promises of every entry:
+//  - an output depends on its own row of x and row of w alone, summed in an order fixed by K and the entry: the same
+//    bits come out for any M, any number of threads and any position in the batch (prefill equals decode);
+//  - integer activations accumulate exactly in int32 inside a scale group (K <= 131072).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "kernels/api/table.h"
+#include "numerics/formats.h"
+
+namespace halftone::kernels {
+
+/// How the scales of a weight matrix are laid out.
+enum class ScaleLayout : uint8_t {
+  None,      ///< floating-point weights
+  Row,       ///< scales [N, 1] f32
+  Group,     ///< scales [N, ceil(K/group)] f32: value = (code - zero) * scale
+  TwoLevel,  ///< row scales [N, 1] f32 times integer group scales [N, ceil(K/group)] u8 (QoQ, arXiv:2405.04532 section 4.1)
+};
+
+std::string_view to_string(ScaleLayout layout);
+
+/// What is multiplied: the printable key by which entries are chosen.
+struct GemmProblem {
+  int64_t m = 1;
+  int64_t n = 0;
+  int64_t k = 0;
+  ElementType weight = ElementType::Float32;
+  ScaleLayout scales = ScaleLayout::None;
+  int64_t group = 0;            ///< elements along K that share a scale; the last group may be short; 0 without groups
+  bool zero_points = false;     ///< asymmetric codes
+  bool int8_activations = false;  ///< x is given as per-row int8 codes, else as f32
+};
+
+std::string to_string(const GemmProblem& problem);
+
+/// Weights in the layouts of numerics/formats.h. Rows follow each other without gaps.
+struct WeightView {
+  const void* codes = nullptr;            ///< [N, row_bytes(weight, K)]
+  const float* scales = nullptr;          ///< [N, 1] or [N, groups]; null for ScaleLayout::None
+  const uint8_t* group_scales = nullptr;  ///< [N, groups], 1..16, TwoLevel only
+  const uint8_t* zeros = nullptr;         ///< [N, groups] codes that mean zero; null when symmetric
+  const int32_t* row_sums = nullptr;      ///< [N] sum over k of the int8 values (Int8/Row and TwoLevel), see weight_row_sums
+};
+
+/// Activations: either f32 or per-row symmetric int8 (value = code * scale), as quantize_rows (kernels/api/quantize.h) makes it.
+struct ActivationView {
+  const float* values = nullptr;   ///< [M, K], rows `stride` apart, when !int8_activations
+  int64_t stride = 0;
+  const int8_t* codes = nullptr;   ///< [M, code_stride] when int8_activations; zero past K
+  int64_t code_stride = 0;         ///< multiple of 64, >= K
+  const float* scales = nullptr;   ///< [M]
+};
+
+struct GemmArgs {
+  ActivationView x;
+  WeightView w;
+  const float* bias = nullptr;  ///< [N] or null
+  float* y = nullptr;           ///< [M, N], rows `y_stride` apart
+  int64_t y_stride = 0;
+};
+
+/// Every GEMM entry of this build, best first, the double reference last.
+KernelTable<GemmProblem, GemmArgs> gemm_table();
+
+/// Runs the first entry that supports `problem`. Throws InvalidArgument for sizes below 1 or a missing pointer.
+void gemm(ExecContext& context, const GemmProblem& problem, const GemmArgs& args);
+
+/// Sums over k of the int8 values of each row, which the unsigned-by-signed dot products need: [N].
+/// Int8 with Row scales: the codes. Int4 TwoLevel: (code - zero) * group_scale.
+void weight_row_sums(const GemmProblem& problem, const WeightView& w, int32_t* sums);
+
+}  // namespace halftone::kernels
