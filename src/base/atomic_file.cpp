@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -15,8 +16,9 @@
 namespace halftone {
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
+  static std::atomic<unsigned> count{0};  // two files of one process may be headed for the same path
   temporary_ = path;
-  temporary_ += ".tmp." + std::to_string(::getpid());
+  temporary_ += ".tmp." + std::to_string(::getpid()) + "." + std::to_string(count++);
   file_ = std::fopen(temporary_.c_str(), "wbe");
   if (file_ == nullptr) throw IoError("cannot write {}: {}", path_.string(), std::strerror(errno));
 }
@@ -29,6 +31,8 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
+  if (file_ == nullptr) throw IoError("{} was committed before; open another AtomicFile", path_.string());
+  if (bytes.empty()) return;  // an empty span may hold a null pointer, which fwrite must not see
   if (std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size())
     throw IoError("cannot write {} bytes to {}: {}", bytes.size(), path_.string(), std::strerror(errno));
 }
@@ -36,6 +40,7 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
 void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
 void AtomicFile::commit() {
+  if (file_ == nullptr) throw IoError("{} was committed before; open another AtomicFile", path_.string());
   const bool flushed = std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0;
   const int reason = errno;
   if (!flushed) throw IoError("cannot flush {}: {}", path_.string(), std::strerror(reason));
@@ -58,10 +63,15 @@ void write_file(const std::filesystem::path& path, std::string_view text) {
 
 std::string read_text(const std::filesystem::path& path) {
   if (path == "-") return {std::istreambuf_iterator<char>(std::cin), {}};
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    throw IoError("cannot read {}: it is a directory, a file is wanted", path.string());
+  errno = 0;
   std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path))
-    throw IoError("cannot read {}: {}", path.string(), std::strerror(errno));
-  return {std::istreambuf_iterator<char>(file), {}};
+  if (!file) throw IoError("cannot read {}: {}", path.string(), std::strerror(errno));
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (file.bad()) throw IoError("cannot read {} to its end: {}", path.string(), std::strerror(errno));
+  return text;
 }
 
 }  // namespace halftone

@@ -16,12 +16,12 @@ class Error : public std::runtime_error {
 };
 
 /// Declares an error class whose constructor formats: `throw IoError("cannot open {}: {}", path, why)`.
-#define HALFTONE_ERROR_CLASS(Name)                                                     \
-  class Name : public Error {                                                          \
-   public:                                                                             \
-    template <class... Args>                                                           \
-    explicit Name(fmt::format_string<Args...> format, Args&&... args)                  \
-        : Error(fmt::format(format, std::forward<Args>(args)...)) {}                   \
+#define HALFTONE_ERROR_CLASS(Name)                                    \
+  class Name : public Error {                                         \
+   public:                                                            \
+    template <class... Args>                                          \
+    explicit Name(fmt::format_string<Args...> format, Args&&... args) \
+        : Error(fmt::format(format, std::forward<Args>(args)...)) {}  \
   }
 
 /// A value the caller passed is outside what the function accepts.

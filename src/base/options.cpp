@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+
 #include "base/error.h"
 #include "base/json.h"
 
@@ -23,8 +24,8 @@ namespace detail {
 namespace {
 
 [[noreturn]] void refuse(std::string_view owner, const OptionInfo& info, const std::string& text) {
-  throw InvalidArgument("{}: option {} = '{}' is not accepted; it takes {} ({})", owner, info.name, text,
-                        info.accepted, info.help);
+  throw InvalidArgument("{}: option {} = '{}' is not accepted; it takes {} ({})", owner, info.name, text, info.accepted,
+                        info.help);
 }
 
 template <class T>
@@ -68,8 +69,7 @@ void parse_into(std::string_view owner, const OptionInfo& info, const std::strin
 
 OptionInfo describe(std::string_view name, int64_t value, const Range& range, std::string_view help) {
   return {std::string(name), "int", std::to_string(value),
-          fmt::format("{} .. {}", static_cast<int64_t>(range.min), static_cast<int64_t>(range.max)),
-          std::string(help)};
+          fmt::format("{} .. {}", static_cast<int64_t>(range.min), static_cast<int64_t>(range.max)), std::string(help)};
 }
 
 OptionInfo describe(std::string_view name, double value, const Range& range, std::string_view help) {

@@ -15,9 +15,11 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/json_fwd.h"
@@ -39,9 +41,9 @@ struct Choices {
 /// One option, described for a person.
 struct OptionInfo {
   std::string name;
-  std::string type;           ///< "bool", "int", "float" or "text"
+  std::string type;  ///< "bool", "int", "float" or "text"
   std::string default_value;
-  std::string accepted;       ///< "32 .. 256", "absmax | mse", "true | false", or "any text"
+  std::string accepted;  ///< "32 .. 256", "absmax | mse", "true | false", or "any text"
   std::string help;
 };
 
@@ -138,12 +140,14 @@ std::vector<OptionInfo> describe_options() {
 }
 
 /// Overwrites the fields named in `values`. `owner` ("method gptq") is named in errors.
-/// Throws InvalidArgument for an unknown name, a value that does not parse, or one out of range.
+/// Throws InvalidArgument for an unknown name, a value that does not parse, or one out of range; `options` then stays.
 template <class Options>
 void read_options(std::string_view owner, const OptionValues& values, Options& options) {
   detail::reject_unknown(owner, describe_options<Options>(), values);
   detail::Reader visitor(owner, values);
-  options.visit(visitor);
+  Options changed = options;
+  changed.visit(visitor);
+  options = std::move(changed);
 }
 
 /// Writes every field of `options` into the JSON object `object`, under its option name.

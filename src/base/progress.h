@@ -31,6 +31,7 @@ class Progress {
   int64_t total_;
   int64_t done_ = 0;
   bool terminal_;
+  bool drawn_ = false;
   bool finished_ = false;
   std::chrono::steady_clock::time_point start_;
   std::chrono::steady_clock::time_point last_draw_;
