@@ -1,10 +1,11 @@
 // Names of the element types that storages and kernels know, and their exact sizes. The contract of each layout:
 //
 //   Float32, Float16, BFloat16   [N, K] row-major, IEEE or bfloat16, little-endian
-//   Int8    [N, K] bytes, two's complement
-//   Int4    [N, ceil(K/64)*32] bytes. A chunk of 64 elements takes 32 bytes: byte j of chunk c holds element 64c+j in its
-//           low nibble and element 64c+32+j in its high nibble. Codes are unsigned 0..15; value = (code - zero) * scale,
-//           with zero = 8 where no zero points are stored (symmetric).
+//   Int8    [N, K] bytes, two's complement; value = code * scale, and where zero points are stored (unsigned, 0..255)
+//           value = (code + 128 - zero) * scale
+//   Int4    [N, ceil(K/64)*32] bytes. A chunk of 64 elements takes 32 bytes: byte j of chunk c holds element
+//           64c+j in its low nibble and element 64c+32+j in its high nibble. Codes are unsigned 0..15;
+//           value = (code - zero) * scale, with zero = 8 where no zero points are stored (symmetric).
 //   Int2    [N, ceil(K/64)*16] bytes. Byte j of chunk c holds elements 64c+16i+j, i = 0..3, in bits 2i and 2i+1.
 //           Codes are unsigned 0..3; zero = 2 where no zero points are stored.
 //   Elements past K in the last chunk hold the code 0 and are never read as values.
@@ -24,12 +25,17 @@ ElementType parse_element_type(std::string_view name);
 
 constexpr int bits_of(ElementType type) {
   switch (type) {
-    case ElementType::Float32: return 32;
+    case ElementType::Float32:
+      return 32;
     case ElementType::Float16:
-    case ElementType::BFloat16: return 16;
-    case ElementType::Int8: return 8;
-    case ElementType::Int4: return 4;
-    case ElementType::Int2: return 2;
+    case ElementType::BFloat16:
+      return 16;
+    case ElementType::Int8:
+      return 8;
+    case ElementType::Int4:
+      return 4;
+    case ElementType::Int2:
+      return 2;
   }
   return 0;
 }

@@ -1,0 +1,40 @@
+// The oracle of the GEMM family: plain loops in double over values decoded one at a time. Products of f32 numbers and
+// of codes with scales are exact or nearly so in double, so its result stands for the exact one in tests.
+#pragma once
+
+#include <cstdint>
+
+#include "numerics/formats.h"
+
+namespace halftone::reference {
+
+/// Stored weights, in the layouts of numerics/formats.h.
+struct GemmWeights {
+  int64_t n = 0, k = 0;
+  ElementType type = ElementType::Float32;
+  const void* codes = nullptr;   ///< [N, row_bytes(type, K)]
+  int64_t group = 0;             ///< elements along K that share a zero point and a scale; K for one a row
+  bool scale_per_group = false;  ///< scales [N, groups], else [N]; unused for floating-point types
+  const float* scales = nullptr;
+  const uint8_t* group_scales = nullptr;  ///< [N, groups] integer factors, or null
+  const uint8_t* zeros = nullptr;         ///< [N, groups], or null when symmetric
+};
+
+/// The integer (code - zero) * group_scale of element (n, k) of an integer type.
+int integer_value(const GemmWeights& w, int64_t n, int64_t k);
+/// The value of element (n, k), exact up to one rounding in double.
+double weight_value(const GemmWeights& w, int64_t n, int64_t k);
+
+/// Activations: f32 values, or int8 codes with a scale per row.
+struct GemmActivations {
+  const float* values = nullptr;  ///< [M, K], rows `stride` apart, or null
+  const int8_t* codes = nullptr;  ///< [M, K], rows `stride` apart, when there are no values
+  int64_t stride = 0;
+  const float* scales = nullptr;  ///< [M], with codes
+};
+
+/// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n] for the rows n in [n0, n1), rounded once to f32. bias may be null.
+void gemm(const GemmActivations& x, int64_t m, const GemmWeights& w, int64_t n0, int64_t n1, const float* bias,
+          float* y, int64_t y_stride);
+
+}  // namespace halftone::reference

@@ -1,0 +1,33 @@
+// Run-time quantisation in double precision: the oracle of the kernels in kernels/api/quantize.h.
+#pragma once
+
+#include <cstdint>
+
+#include "numerics/formats.h"
+
+namespace halftone::reference {
+
+/// Per-row symmetric int8: scale = fl(max|x| / 127), 1 where that is 0; code = round half to even of x / scale; codes
+/// past k are 0. Returns the first row that holds a NaN or an infinity (its codes are 0, its scale NaN), or -1.
+int64_t quantize_rows(int64_t rows, int64_t k, const float* x, int64_t x_stride, int8_t* codes, int64_t code_stride,
+                      float* scales);
+
+/// Scale and zero point, both f16, of an asymmetric row with values in [low, high] and codes 0 .. levels:
+///   scale = max((high - low) / levels, max|x| / 2047), rounded up to f16 (1 for an all-zero row);
+///   zero = f16(-low / scale).
+/// QServe's rule (arXiv:2405.04532 section 5.3) is the first term alone. The second keeps |zero| within 2047, where f16
+/// resolves it to half a code or better: rows far from 0 for their width would lose more to the rounding of zero than
+/// to that of the codes, and constant rows need no case of their own. Rounding up keeps every value inside the codes.
+/// A value's error is at most scale / 2, up to f32 rounding, for rows whose scale does not overflow f16.
+struct AsymmetricScale {
+  uint16_t scale;
+  uint16_t zero;
+};
+AsymmetricScale asymmetric_scale(float low, float high, int levels);
+
+/// Rows x [tokens, kv_heads, head_dim] into the cache [kv_heads][capacity][row_bytes(format, head_dim)], with scales
+/// [kv_heads][capacity][2] for Int8 and Int4. A row with a NaN or an infinity reads back as NaN from integer formats.
+void store_kv(int64_t tokens, int64_t kv_heads, int64_t head_dim, ElementType format, const float* x, int64_t x_stride,
+              void* codes, uint16_t* scales, int64_t capacity);
+
+}  // namespace halftone::reference
