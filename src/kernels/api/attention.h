@@ -19,12 +19,12 @@
 namespace halftone::kernels {
 
 struct AttentionProblem {
-  int64_t tokens = 1;       ///< T new queries
-  int64_t start = 0;        ///< position of the first; the cache holds start + tokens rows
-  int64_t heads = 0;        ///< Hq, a multiple of kv_heads
+  int64_t tokens = 1;  ///< T new queries
+  int64_t start = 0;   ///< position of the first; the cache holds start + tokens rows
+  int64_t heads = 0;   ///< Hq, a multiple of kv_heads
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t window = 0;       ///< sliding window in tokens; 0 for none
+  int64_t window = 0;                         ///< sliding window in tokens; 0 for none
   ElementType format = ElementType::Float16;  ///< Float32, Float16, Int8 or Int4
 };
 
@@ -38,9 +38,9 @@ struct AttentionArgs {
   int64_t q_stride = 0;
   KvView keys;
   KvView values;
-  int64_t capacity = 0;      ///< tokens between two heads of the cache
-  float softmax_scale = 0;   ///< usually 1/sqrt(D)
-  float* out = nullptr;      ///< [T, Hq, D], rows `out_stride` floats apart
+  int64_t capacity = 0;     ///< tokens between two heads of the cache
+  float softmax_scale = 0;  ///< usually 1/sqrt(D)
+  float* out = nullptr;     ///< [T, Hq, D], rows `out_stride` floats apart
   int64_t out_stride = 0;
 };
 

@@ -1,4 +1,5 @@
-// The row-wise and element-wise operations of a transformer block: RMSNorm, RoPE, gated activations, softmax statistics.
+// The row-wise and element-wise operations of a transformer block: RMSNorm, RoPE, gated activations, softmax
+// statistics.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +15,11 @@ struct RmsNormProblem {
   int64_t k = 0;
 };
 struct RmsNormArgs {
-  const float* x = nullptr;       ///< [rows, k], rows `x_stride` apart
+  const float* x = nullptr;  ///< [rows, k], rows `x_stride` apart
   int64_t x_stride = 0;
   const float* weight = nullptr;  ///< [k], or null for ones
   float epsilon = 1e-5f;
-  float* y = nullptr;             ///< [rows, k], rows `y_stride` apart
+  float* y = nullptr;  ///< [rows, k], rows `y_stride` apart
   int64_t y_stride = 0;
 };
 std::string to_string(const RmsNormProblem& problem);
@@ -40,16 +41,17 @@ struct RopeProblem {
   RopeStyle style = RopeStyle::Adjacent;
 };
 struct RopeArgs {
-  float* x = nullptr;                        ///< [tokens, heads, head_dim], rows `x_stride` apart
+  float* x = nullptr;  ///< [tokens, heads, head_dim], rows `x_stride` apart
   int64_t x_stride = 0;
-  int64_t start = 0;                         ///< position of the first token
-  const double* inverse_frequency = nullptr; ///< [rotary_dim / 2]; angles are formed in double
+  int64_t start = 0;                          ///< position of the first token
+  const double* inverse_frequency = nullptr;  ///< [rotary_dim / 2]; angles are formed in double
 };
 std::string to_string(const RopeProblem& problem);
 KernelTable<RopeProblem, RopeArgs> rope_table();
 void rope(ExecContext& context, const RopeProblem& problem, const RopeArgs& args);
 
-/// y = act(gate) * up with act = SiLU (SwiGLU) or tanh-approximated GELU (GeGLU); Shazeer, arXiv:2002.05202. y may be gate.
+/// y = act(gate) * up with act = SiLU (SwiGLU) or tanh-approximated GELU (GeGLU); Shazeer, arXiv:2002.05202. y may be
+/// gate.
 enum class GatedActivation : uint8_t { SwiGlu, GeGlu };
 struct GatedProblem {
   int64_t rows = 0;

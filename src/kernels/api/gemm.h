@@ -19,7 +19,8 @@ enum class ScaleLayout : uint8_t {
   None,      ///< floating-point weights
   Row,       ///< scales [N, 1] f32
   Group,     ///< scales [N, ceil(K/group)] f32: value = (code - zero) * scale
-  TwoLevel,  ///< row scales [N, 1] f32 times integer group scales [N, ceil(K/group)] u8 (QoQ, arXiv:2405.04532 section 4.1)
+  TwoLevel,  ///< row scales [N, 1] f32 times integer group scales [N, ceil(K/group)] u8 (QoQ, arXiv:2405.04532
+             ///< section 4.1)
 };
 
 std::string_view to_string(ScaleLayout layout);
@@ -31,8 +32,8 @@ struct GemmProblem {
   int64_t k = 0;
   ElementType weight = ElementType::Float32;
   ScaleLayout scales = ScaleLayout::None;
-  int64_t group = 0;            ///< elements along K that share a scale; the last group may be short; 0 without groups
-  bool zero_points = false;     ///< asymmetric codes
+  int64_t group = 0;         ///< elements along K that share a scale; the last group may be short; 0 without groups
+  bool zero_points = false;  ///< asymmetric codes
   bool int8_activations = false;  ///< x is given as per-row int8 codes, else as f32
 };
 
@@ -44,16 +45,16 @@ struct WeightView {
   const float* scales = nullptr;          ///< [N, 1] or [N, groups]; null for ScaleLayout::None
   const uint8_t* group_scales = nullptr;  ///< [N, groups], 1..16, TwoLevel only
   const uint8_t* zeros = nullptr;         ///< [N, groups] codes that mean zero; null when symmetric
-  const int32_t* row_sums = nullptr;      ///< [N] sum over k of the int8 values (Int8/Row and TwoLevel), see weight_row_sums
 };
 
-/// Activations: either f32 or per-row symmetric int8 (value = code * scale), as quantize_rows (kernels/api/quantize.h) makes it.
+/// Activations: either f32 or per-row symmetric int8 (value = code * scale), as quantize_rows (kernels/api/quantize.h)
+/// makes it.
 struct ActivationView {
-  const float* values = nullptr;   ///< [M, K], rows `stride` apart, when !int8_activations
+  const float* values = nullptr;  ///< [M, K], rows `stride` apart, when !int8_activations
   int64_t stride = 0;
-  const int8_t* codes = nullptr;   ///< [M, code_stride] when int8_activations; zero past K
-  int64_t code_stride = 0;         ///< multiple of 64, >= K
-  const float* scales = nullptr;   ///< [M]
+  const int8_t* codes = nullptr;  ///< [M, code_stride] when int8_activations; zero past K
+  int64_t code_stride = 0;        ///< multiple of 64, >= K
+  const float* scales = nullptr;  ///< [M]
 };
 
 struct GemmArgs {
@@ -69,9 +70,5 @@ KernelTable<GemmProblem, GemmArgs> gemm_table();
 
 /// Runs the first entry that supports `problem`. Throws InvalidArgument for sizes below 1 or a missing pointer.
 void gemm(ExecContext& context, const GemmProblem& problem, const GemmArgs& args);
-
-/// Sums over k of the int8 values of each row, which the unsigned-by-signed dot products need: [N].
-/// Int8 with Row scales: the codes. Int4 TwoLevel: (code - zero) * group_scale.
-void weight_row_sums(const GemmProblem& problem, const WeightView& w, int32_t* sums);
 
 }  // namespace halftone::kernels

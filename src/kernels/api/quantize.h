@@ -17,9 +17,9 @@ struct QuantizeRowsProblem {
 struct QuantizeRowsArgs {
   const float* x = nullptr;  ///< [rows, k], rows `x_stride` apart
   int64_t x_stride = 0;
-  int8_t* codes = nullptr;   ///< [rows, code_stride]; set to 0 past k
-  int64_t code_stride = 0;   ///< multiple of 64, >= k
-  float* scales = nullptr;   ///< [rows]
+  int8_t* codes = nullptr;  ///< [rows, code_stride]; set to 0 past k
+  int64_t code_stride = 0;  ///< multiple of 64, >= k
+  float* scales = nullptr;  ///< [rows]
 };
 std::string to_string(const QuantizeRowsProblem& problem);
 KernelTable<QuantizeRowsProblem, QuantizeRowsArgs> quantize_rows_table();
@@ -27,8 +27,9 @@ KernelTable<QuantizeRowsProblem, QuantizeRowsArgs> quantize_rows_table();
 void quantize_rows(ExecContext& context, const QuantizeRowsProblem& problem, const QuantizeRowsArgs& args);
 
 /// Writes rows of keys or values into the cache format (see attention.h for the layouts).
-/// Int8 and Int4 are asymmetric per token and head (QServe, arXiv:2405.04532 section 5.3): scale = (max - min) / 255 or 15,
-/// zero = -min / scale kept in floating point, code = clamp(round(x / scale + zero)); value = (code - zero) * scale.
+/// Int8 and Int4 are asymmetric per token and head (QServe, arXiv:2405.04532 section 5.3):
+/// scale = (max - min) / 255 or 15, zero = -min / scale kept in floating point, code = clamp(round(x / scale + zero));
+/// value = (code - zero) * scale.
 struct StoreKvProblem {
   int64_t tokens = 0;
   int64_t kv_heads = 0;
@@ -36,11 +37,12 @@ struct StoreKvProblem {
   ElementType format = ElementType::Float16;  ///< Float32, Float16, Int8 or Int4
 };
 struct StoreKvArgs {
-  const float* x = nullptr;   ///< [tokens, kv_heads, head_dim], rows `x_stride` floats apart (>= kv_heads*head_dim)
+  const float* x = nullptr;  ///< [tokens, kv_heads, head_dim], rows `x_stride` floats apart (>= kv_heads*head_dim)
   int64_t x_stride = 0;
-  void* codes = nullptr;      ///< first row to write: [kv_heads][capacity][row_bytes(format, head_dim)]
-  uint16_t* scales = nullptr; ///< f16, [kv_heads][capacity][2] = {scale, zero} of the first row to write; null for floats
-  int64_t capacity = 0;       ///< tokens between two heads of the cache
+  void* codes = nullptr;  ///< first row to write: [kv_heads][capacity][row_bytes(format, head_dim)]
+  /// f16, [kv_heads][capacity][2] = {scale, zero} of the first row to write; null for floats
+  uint16_t* scales = nullptr;
+  int64_t capacity = 0;  ///< tokens between two heads of the cache
 };
 std::string to_string(const StoreKvProblem& problem);
 KernelTable<StoreKvProblem, StoreKvArgs> store_kv_table();

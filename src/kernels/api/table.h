@@ -16,9 +16,9 @@ using Rejection = std::string;
 
 template <class Problem, class Args>
 struct KernelEntry {
-  const char* name;                                                  ///< "avx512_f32", "reference"
-  Isa needs;                                                         ///< lowest ISA level it runs on
-  Rejection (*supports)(const Problem& problem);                     ///< shape and format rules, not the ISA
+  const char* name;                               ///< "avx512_f32", "reference"
+  Isa needs;                                      ///< lowest ISA level it runs on
+  Rejection (*supports)(const Problem& problem);  ///< shape and format rules, not the ISA
   void (*run)(ExecContext& context, const Problem& problem, const Args& args);
 };
 

@@ -1,0 +1,3 @@
+// Attention for AVX2.
+#define HALFTONE_ISA_NAMESPACE avx2
+#include "kernels/cpu/attention/attention-inl.h"

@@ -1,0 +1,49 @@
+// What the per-ISA translation units of the GEMM see: plain data and function pointers, nothing whose code the linker
+// could merge between instruction sets.
+#pragma once
+
+#include <cstdint>
+
+#include "numerics/formats.h"
+
+namespace halftone::kernels {
+
+/// A GEMM with all defaults resolved: strides in elements of the pointed-to type, `groups` = 1 where a row has one
+/// scale.
+struct GemmTask {
+  int64_t m, n, k;
+  ElementType weight;
+  bool grouped;    ///< one f32 scale a group
+  bool two_level;  ///< one f32 scale a row, one integer scale a group
+  int64_t group, groups;
+  const uint8_t* codes;
+  int64_t row_bytes;
+  const float* scales;          ///< [n, groups] when grouped, else [n]
+  const uint8_t* group_scales;  ///< [n, groups] when two_level
+  const uint8_t* zeros;         ///< [n, groups] or null
+  int default_zero;             ///< the code that means zero when `zeros` is null; Int8 codes counted from 0 (+128)
+  const float* x;
+  int64_t x_stride;
+  const int8_t* x_codes;
+  int64_t x_code_stride;
+  const float* x_scales;
+  const float* bias;
+  float* y;
+  int64_t y_stride;
+  int64_t panel_rows;    ///< weight rows that `scratch` holds in decoded form, a multiple of 4
+  int64_t panel_stride;  ///< elements (f32 or int8) between two of them
+};
+
+/// Outputs [m0, m1) x [n0, n1) of a task; `scratch` is the calling thread's own panel, 64-byte aligned.
+using GemmRange = void (*)(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
+
+namespace avx2 {
+void gemm_float(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
+void gemm_int8(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
+}  // namespace avx2
+namespace avx512 {
+void gemm_float(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
+void gemm_int8(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
+}  // namespace avx512
+
+}  // namespace halftone::kernels
