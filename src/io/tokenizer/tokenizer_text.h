@@ -1,0 +1,23 @@
+// Helpers of the tokenizer readers (GGUF, Hugging Face, our own JSON).
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "io/tokenizer/tokenizer.h"
+
+namespace halftone::detail {
+
+/// Splits "left right" at its first space behind the first character; nothing when there is none.
+std::optional<std::pair<std::string_view, std::string_view>> split_merge(std::string_view line);
+
+/// Looks up both halves of every merge. Throws IoError naming `source`, the merge and the half that is no token.
+std::vector<TokenMerge> merges_from_text(const std::vector<std::string>& tokens,
+                                         std::span<const std::pair<std::string_view, std::string_view>> merges,
+                                         std::string_view source);
+
+}  // namespace halftone::detail

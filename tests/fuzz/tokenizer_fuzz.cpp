@@ -1,0 +1,10 @@
+// Fuzz entry of the tokenizer readers, for libFuzzer or replay_main.cpp.
+#include <cstddef>
+#include <cstdint>
+
+#include "text_targets.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  halftone::fuzz::run_tokenizer({reinterpret_cast<const char*>(data), size});
+  return 0;
+}
