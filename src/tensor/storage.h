@@ -1,0 +1,65 @@
+// Storages: the closed set of ways in which halftone keeps a weight matrix [N, K]. Methods produce storages, kernels
+// serve them, artifacts save them. A new storage needs a design note; a new method needs none.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <string>
+#include <variant>
+
+#include "kernels/api/gemm.h"
+#include "numerics/quant_scheme.h"
+
+namespace halftone {
+
+/// Plain floating-point weights.
+struct DenseStorage {
+  at::Tensor values;  ///< [N, K] f32, f16 or bf16, contiguous
+};
+
+/// Integer codes with scales: the layouts of numerics/formats.h under a QuantScheme.
+struct QuantizedStorage {
+  QuantScheme scheme;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  at::Tensor codes;         ///< u8 [N, row_bytes(element, K)]
+  at::Tensor scales;        ///< f16 [N, groups], or [N, 1] for Row and TwoLevel
+  at::Tensor group_scales;  ///< u8 [N, groups], TwoLevel only
+  at::Tensor zeros;         ///< u8 [N, groups], with zero points only
+};
+
+using Storage = std::variant<DenseStorage, QuantizedStorage>;
+
+int64_t rows_of(const Storage& storage);
+int64_t columns_of(const Storage& storage);
+/// Exact bytes of everything the storage keeps: codes with padding, scales, zero points.
+int64_t bytes_of(const Storage& storage);
+/// "f16", "int4 group 64 asymmetric".
+std::string describe(const Storage& storage);
+/// Throws InvalidArgument when a tensor's shape or dtype contradicts the scheme, naming it.
+void validate(const Storage& storage);
+
+/// Dense storage of `weight` [N, K] in `type` (Float32, Float16 or BFloat16). Throws NumericError when a weight is not
+/// finite in f16.
+Storage make_dense(const at::Tensor& weight, ElementType type);
+/// The values that the storage stands for, [N, K] f32.
+at::Tensor dequantize(const Storage& storage);
+/// Rows `ids` of the dequantised matrix, [ids.size(), K] f32; throws InvalidArgument for an id outside [0, N).
+at::Tensor dequantize_rows(const Storage& storage, std::span<const int32_t> ids);
+
+/// A storage made ready for the kernels: f32 scales are derived once, codes are shared with the storage.
+class PreparedWeight {
+ public:
+  explicit PreparedWeight(const Storage& storage);
+  /// Key and view for the GEMM table; `m` and `int8_activations` are filled in by the caller.
+  const kernels::GemmProblem& problem() const { return problem_; }
+  const kernels::WeightView& view() const { return view_; }
+
+ private:
+  at::Tensor codes_, group_scales_, zeros_, scales_f32_;
+  kernels::GemmProblem problem_;
+  kernels::WeightView view_;
+};
+
+}  // namespace halftone
