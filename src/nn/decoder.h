@@ -1,0 +1,117 @@
+// A decoder-only transformer: what SmolLM2, Llama 2/3, Qwen2 and Gemma 3 have in common, with their differences as
+// data.
+//
+// Sites: "embedding", "blocks.N.attn.{q,k,v,o}_proj", "blocks.N.mlp.{gate,up,down}_proj", "lm_head".
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/json_fwd.h"
+#include "nn/kv_store.h"
+#include "nn/linear.h"
+#include "numerics/hadamard.h"
+
+namespace halftone::nn {
+
+/// What may differ from layer to layer in attention.
+struct LayerAttention {
+  int64_t window = 0;                     ///< sliding window in tokens; 0 sees everything
+  std::vector<double> inverse_frequency;  ///< RoPE, [rotary_dim / 2]
+};
+
+struct DecoderConfig {
+  std::string architecture;  ///< "llama", "qwen2", "gemma3"
+  int64_t width = 0;
+  int64_t ffn_width = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t vocabulary = 0;
+  int64_t context_length = 0;  ///< what the model was trained for, in tokens
+  double norm_epsilon = 1e-5;
+  double embedding_scale = 1;  ///< sqrt(width) for gemma3
+  double softmax_scale = 0;    ///< 1 / sqrt(head_dim) unless the model says otherwise
+  kernels::RopeStyle rope_style = kernels::RopeStyle::Adjacent;
+  kernels::GatedActivation activation = kernels::GatedActivation::SwiGlu;
+  std::vector<LayerAttention> layers;  ///< one a block
+
+  KvShape kv_shape() const { return {static_cast<int64_t>(layers.size()), kv_heads, head_dim}; }
+  /// Throws InvalidArgument naming the field that contradicts the others.
+  void validate() const;
+};
+
+Json to_json(const DecoderConfig& config);
+DecoderConfig decoder_config_from_json(const Json& json);
+
+/// Weights [K] of an RMSNorm.
+using NormWeight = at::Tensor;
+
+struct DecoderBlock {
+  NormWeight attn_norm, ffn_norm;
+  NormWeight q_norm, k_norm;                 ///< per-head RMSNorm before RoPE (gemma3), or undefined
+  NormWeight post_attn_norm, post_ffn_norm;  ///< on a branch's output before it is added (gemma3), or undefined
+  Linear q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj;
+
+  /// The seven linear layers, in the order in which a forward pass meets them.
+  std::vector<Linear*> linears();
+  std::vector<const Linear*> linears() const;
+};
+
+/// Which rows of the logits forward() computes.
+enum class Logits : uint8_t { None, Last, All };
+
+class Decoder {
+ public:
+  /// `lm_head` may share the embedding's storage (tied).
+  Decoder(DecoderConfig config, std::shared_ptr<const Storage> embedding, std::vector<DecoderBlock> blocks,
+          NormWeight final_norm, std::shared_ptr<const Storage> lm_head);
+
+  const DecoderConfig& config() const { return config_; }
+  std::vector<DecoderBlock>& blocks() { return blocks_; }
+  const std::vector<DecoderBlock>& blocks() const { return blocks_; }
+  Linear& lm_head() { return lm_head_; }
+  const Linear& lm_head() const { return lm_head_; }
+  NormWeight& final_norm() { return final_norm_; }
+  const NormWeight& final_norm() const { return final_norm_; }
+  const std::shared_ptr<const Storage>& embedding() const { return embedding_; }
+  /// Replaces the embedding, and the head with it when they are tied.
+  void set_embedding(Storage embedding);
+  bool tied() const { return embedding_ == lm_head_.shared_weight(); }
+
+  /// Orthogonal rotation of the residual stream: applied to embeddings and undone before the final norm.
+  const std::optional<RandomHadamard>& residual_rotation() const { return rotation_; }
+  void set_residual_rotation(std::optional<RandomHadamard> rotation) { rotation_ = std::move(rotation); }
+
+  /// Format of the KV cache that this model was compressed for; engines use it unless told otherwise.
+  ElementType kv_format() const { return kv_format_; }
+  void set_kv_format(ElementType format) { kv_format_ = format; }
+
+  /// Runs `tokens` after what `cache` holds and appends them to it. Returns logits [rows, vocabulary] f32, or an
+  /// undefined tensor for Logits::None. Throws InvalidArgument for unknown token ids or a full cache.
+  at::Tensor forward(StepContext& step, std::span<const int32_t> tokens, KvStore& cache, Logits logits) const;
+
+  /// The pieces of forward(), for calibration block by block. Hidden states are [T, width] f32.
+  at::Tensor embed(std::span<const int32_t> tokens) const;
+  at::Tensor forward_block(StepContext& step, int64_t block, at::Tensor hidden, KvStore& cache) const;
+  at::Tensor output_logits(StepContext& step, const at::Tensor& hidden) const;
+
+  /// Exact bytes of all weights, norms and biases; tied weights count once.
+  int64_t weight_bytes() const;
+  /// Number of parameters; tied weights count once.
+  int64_t parameters() const;
+
+ private:
+  DecoderConfig config_;
+  std::shared_ptr<const Storage> embedding_;
+  std::vector<DecoderBlock> blocks_;
+  NormWeight final_norm_;
+  Linear lm_head_;
+  std::optional<RandomHadamard> rotation_;
+  ElementType kv_format_ = ElementType::Float16;
+};
+
+}  // namespace halftone::nn

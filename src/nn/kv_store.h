@@ -1,0 +1,58 @@
+// The key-value cache of a decoder, in one of the formats of kernels/api/attention.h.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "base/exec_context.h"
+#include "kernels/api/attention.h"
+
+namespace halftone::nn {
+
+struct KvShape {
+  int64_t layers = 0;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+};
+
+/// Bytes that one token adds: keys and values of all layers, with scales and zero points of the integer formats.
+int64_t kv_bytes_per_token(const KvShape& shape, ElementType format);
+/// "f32", "f16", "int8" or "int4"; throws InvalidArgument for other formats.
+ElementType parse_kv_format(std::string_view name);
+
+class KvStore {
+ public:
+  /// Room for `capacity` tokens in `format` (Float32, Float16, Int8 or Int4).
+  KvStore(const KvShape& shape, ElementType format, int64_t capacity);
+
+  ElementType format() const { return format_; }
+  int64_t capacity() const { return capacity_; }
+  int64_t length() const { return length_; }  ///< tokens held, the same in every layer
+
+  /// Writes keys and values [T, Hkv, D] f32 (keys after RoPE) of `layer` at positions length() ... length()+T-1.
+  /// Throws InvalidArgument naming both numbers when they do not fit.
+  void append(ExecContext& exec, int64_t layer, const at::Tensor& keys, const at::Tensor& values);
+  /// Marks `tokens` appended in every layer.
+  void advance(int64_t tokens) { length_ += tokens; }
+  /// Forgets the tokens from `length` on.
+  void truncate(int64_t length);
+
+  kernels::KvView keys(int64_t layer) const;
+  kernels::KvView values(int64_t layer) const;
+
+ private:
+  void store(ExecContext& exec, const at::Tensor& x, at::Tensor& codes, at::Tensor& scales);
+
+  KvShape shape_;
+  ElementType format_;
+  int64_t capacity_;
+  int64_t length_ = 0;
+  struct Side {
+    at::Tensor codes;   ///< u8 [Hkv, capacity, row_bytes]
+    at::Tensor scales;  ///< f16 [Hkv, capacity, 2], integer formats only
+  };
+  std::vector<Side> keys_, values_;
+};
+
+}  // namespace halftone::nn
