@@ -1,0 +1,154 @@
+// rtn: formats as asked, fewer bits a larger error, untouched sites untouched, every option refused as documented.
+#include "methods/compress/rtn/rtn.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "plugin/testing/calibrate.h"
+
+namespace halftone {
+namespace {
+
+using nn::tiny_decoder;
+using nn::tiny_gemma_config;
+using nn::tiny_llama_config;
+
+class RtnTest : public testing::Test {
+ protected:
+  RtnTest() { register_rtn(catalogue_); }
+  nn::Decoder compressed(const OptionValues& options, const std::string& sites = "blocks.*") {
+    nn::Decoder model = tiny_decoder(tiny_llama_config());
+    compress_tiny(exec_.get(), model, catalogue_, "rtn", options, sites);
+    return model;
+  }
+  double error(const OptionValues& options) {
+    return logits_error(exec_.get(), compressed(options), tiny_decoder(tiny_llama_config()));
+  }
+  Catalogue catalogue_;
+  OwnedExecContext exec_{2};
+};
+
+TEST_F(RtnTest, Golden) {
+  // One row of two groups of 16, symmetric 4-bit: max 7 makes a step of 1, max 3.5 one of 0.5.
+  nn::Decoder model = tiny_decoder(tiny_llama_config());
+  auto& linear = model.blocks()[0].q_proj;
+  at::Tensor weight = linear.dense_weight().clone();
+  weight.zero_();
+  weight[0][0] = 7.0f;
+  weight[0][1] = 2.4f;
+  weight[0][2] = -2.6f;
+  weight[0][16] = -3.5f;
+  weight[0][17] = 0.6f;
+  linear.set_weight(DenseStorage{weight});
+  compress_tiny(exec_.get(), model, catalogue_, "rtn", {{"symmetric", "true"}, {"group_size", "16"}});
+  const at::Tensor rounded = dequantize(linear.weight());
+  EXPECT_EQ(rounded[0][0].item<float>(), 7.0f);
+  EXPECT_EQ(rounded[0][1].item<float>(), 2.0f);
+  EXPECT_EQ(rounded[0][2].item<float>(), -3.0f);
+  EXPECT_EQ(rounded[0][16].item<float>(), -3.5f);
+  EXPECT_EQ(rounded[0][17].item<float>(), 0.5f);
+  EXPECT_EQ(rounded[0][40].item<float>(), 0.0f);
+}
+
+TEST_F(RtnTest, StoresWhatItIsAskedFor) {
+  const auto format = [&](const OptionValues& options) {
+    return describe(compressed(options).blocks()[1].down_proj.weight());  // 96 inputs
+  };
+  EXPECT_EQ(format({}), "int4 group 64 asymmetric");  // the last group is short
+  EXPECT_EQ(format({{"fit_group_size", "true"}}), "int4 group 32 asymmetric");
+  EXPECT_EQ(format({{"bits", "8"}, {"granularity", "row"}, {"symmetric", "true"}}), "int8 row symmetric");
+  EXPECT_EQ(format({{"bits", "2"}, {"group_size", "48"}}), "int2 group 48 asymmetric");
+}
+
+TEST_F(RtnTest, StoresHeadAndCacheFormat) {
+  const auto head = [&](const std::string& name) {
+    const nn::Decoder model = compressed({{"head", name}, {"kv", "int8"}});
+    EXPECT_TRUE(model.tied()) << name;
+    EXPECT_EQ(model.kv_format(), ElementType::Int8);
+    return describe(*model.embedding());
+  };
+  EXPECT_EQ(head("f16"), "f16");
+  EXPECT_EQ(head("bf16"), "bf16");
+  EXPECT_EQ(head("f32"), "f32");
+  EXPECT_EQ(head("int8"), "int8 row symmetric");
+  EXPECT_EQ(head("int8_group32"), "int8 group 32 symmetric");
+  EXPECT_EQ(head("int4"), "int4 group 32 symmetric");
+}
+
+TEST_F(RtnTest, UntiedHeadIsStoredToo) {
+  nn::Decoder tied = tiny_decoder(tiny_llama_config());
+  PhiloxStream random(77);
+  auto head = std::make_shared<const Storage>(DenseStorage{nn::uniform_matrix(random, 97, 64, 1.0f)});
+  nn::Decoder model(tied.config(), tied.embedding(), std::move(tied.blocks()), tied.final_norm(), head);
+  compress_tiny(exec_.get(), model, catalogue_, "rtn", {{"head", "int8"}});
+  EXPECT_FALSE(model.tied());
+  EXPECT_EQ(describe(model.lm_head().weight()), "int8 row symmetric");
+  EXPECT_EQ(describe(*model.embedding()), "int8 row symmetric");
+  EXPECT_LT(nn::relative_distance(dequantize(model.lm_head().weight()), dequantize(*head)), 0.51 / 127);
+}
+
+TEST_F(RtnTest, FewerBitsLoseMore) {
+  const double eight = error({{"bits", "8"}}), four = error({{"bits", "4"}}), two = error({{"bits", "2"}});
+  EXPECT_LT(eight, four);
+  EXPECT_LT(four, two);
+  EXPECT_LT(eight, error({{"bits", "8"}, {"activations", "int8"}}));
+}
+
+TEST_F(RtnTest, EveryOptionThatCostsBytesOrTimeLowersTheErrorOfWeights) {
+  const auto weight_error = [&](const OptionValues& options) {
+    const nn::Decoder model = compressed(options), original = tiny_decoder(tiny_llama_config());
+    double sum = 0;
+    for (size_t i = 0; i < 7; ++i)
+      sum += (dequantize(model.blocks()[0].linears()[i]->weight()) - original.blocks()[0].linears()[i]->dense_weight())
+                 .square()
+                 .sum()
+                 .item<double>();
+    return sum;
+  };
+  const double groups = weight_error({{"group_size", "16"}});
+  EXPECT_LT(groups, weight_error({{"granularity", "row"}}));
+  EXPECT_LT(groups, weight_error({{"group_size", "16"}, {"symmetric", "true"}}));
+  EXPECT_LT(weight_error({{"group_size", "16"}, {"clip_steps", "20"}}), groups);
+}
+
+TEST_F(RtnTest, LeavesOtherSitesAlone) {
+  const nn::Decoder model = compressed({}, "*.mlp.*,!blocks.0.*"), original = tiny_decoder(tiny_llama_config());
+  for (int64_t block = 0; block < 2; ++block) {
+    const auto now = model.blocks()[block].linears(), then = original.blocks()[block].linears();
+    for (size_t i = 0; i < now.size(); ++i) {
+      const bool chosen = block == 1 && now[i]->site().find(".mlp.") != std::string::npos;
+      EXPECT_EQ(std::holds_alternative<QuantizedStorage>(now[i]->weight()), chosen) << now[i]->site();
+      if (!chosen) {
+        EXPECT_TRUE(now[i]->dense_weight().equal(then[i]->dense_weight())) << now[i]->site();
+      }
+    }
+  }
+}
+
+TEST_F(RtnTest, NamesTheLayerThatCannotBeRounded) {
+  nn::Decoder model = tiny_decoder(tiny_gemma_config());
+  at::Tensor weight = model.blocks()[1].up_proj.dense_weight().clone();
+  weight[3][4] = std::numeric_limits<float>::infinity();
+  model.blocks()[1].up_proj.set_weight(DenseStorage{weight});
+  try {
+    compress_tiny(exec_.get(), model, catalogue_, "rtn", {});
+    FAIL() << "an infinite weight was rounded";
+  } catch (const NumericError& problem) {
+    EXPECT_THAT(problem.what(),
+                testing::AllOf(testing::HasSubstr("blocks.1.mlp.up_proj"), testing::HasSubstr("[3, 4]")));
+  }
+}
+
+TEST_F(RtnTest, RefusesCompressedModels) {
+  nn::Decoder model = compressed({});
+  EXPECT_THROW(compress_tiny(exec_.get(), model, catalogue_, "rtn", {}), Unsupported);
+}
+
+TEST_F(RtnTest, OptionErrors) {
+  EXPECT_EQ(wrong_refusals(catalogue_, "rtn"), "");
+  EXPECT_THAT(option_error(catalogue_, "rtn", {{"bits", "3"}}), testing::HasSubstr("8 | 4 | 2"));
+  EXPECT_THAT(option_error(catalogue_, "rtn", {{"group_size", "8"}}), testing::HasSubstr("16 .. 4096"));
+}
+
+}  // namespace
+}  // namespace halftone
