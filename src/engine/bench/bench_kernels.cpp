@@ -1,0 +1,244 @@
+// The kernel tables at SmolLM2's shapes; see bench.h. Sizes: width 576, feed-forward 1536, 9 heads of 64, 3 key-value
+// heads, vocabulary 49152.
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+
+#include "base/philox.h"
+#include "base/progress.h"
+#include "engine/bench/kernel_case.h"
+#include "kernels/api/attention.h"
+#include "kernels/api/elementwise.h"
+#include "kernels/api/gemm.h"
+#include "nn/kv_store.h"
+#include "nn/linear.h"
+#include "tensor/quantize.h"
+
+namespace halftone::engine {
+namespace {
+
+constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
+constexpr int64_t kWidth = 576, kFeedForward = 1536, kHeads = 9, kKvHeads = 3, kHeadDim = 64, kVocabulary = 49152;
+constexpr double kRotateBytes = 96e6;  // weights of a timed problem, all copies together
+constexpr size_t kMaxCopies = 64;
+
+/// Values in [-1, 1).
+at::Tensor random_matrix(int64_t rows, int64_t columns, uint64_t seed) {
+  at::Tensor values = at::empty({rows, columns}, at::kFloat);
+  PhiloxStream random(seed);
+  float* data = values.data_ptr<float>();
+  for (int64_t i = 0; i < values.numel(); ++i) data[i] = 2 * random.uniform() - 1;
+  return values;
+}
+
+std::span<float> span_of(const at::Tensor& x) { return {x.data_ptr<float>(), static_cast<size_t>(x.numel())}; }
+
+// ---- gemm ----
+
+struct WeightKind {
+  const char* name;
+  ElementType dense = ElementType::Float32;
+  std::optional<QuantScheme> scheme = {};
+  bool int8_activations = false;
+};
+
+const std::vector<WeightKind>& weight_kinds() {
+  static const std::vector<WeightKind> kinds = {
+      {"f32"},
+      {"bf16", ElementType::BFloat16},
+      {"w8a8", {}, QuantScheme{ElementType::Int8, Granularity::Row}, true},
+      {"w4a16", {}, QuantScheme{ElementType::Int4, Granularity::Group, 64, true}},
+      {"w4a8", {}, QuantScheme{ElementType::Int4, Granularity::TwoLevel, 64, true}, true},
+  };
+  return kinds;
+}
+
+using GemmCase = KernelCase<kernels::GemmProblem, kernels::GemmArgs>;
+
+GemmCase gemm_case(ExecContext& exec, const WeightKind& kind, int64_t m, int64_t n, int64_t k, bool rotate) {
+  struct Operands {
+    std::vector<PreparedWeight> weights;
+    std::unique_ptr<Activation> x;
+    at::Tensor y;
+  };
+  auto operands = std::make_shared<Operands>();
+  const at::Tensor w = random_matrix(n, k, 1);
+  const auto make = [&]() -> Storage {
+    if (kind.scheme) return quantize_nearest(exec, w, *kind.scheme);
+    return make_dense(w.clone(), kind.dense);
+  };
+  const Storage storage = make();
+  const auto copies = rotate ? std::clamp<size_t>(kRotateBytes / bytes_of(storage), 1, kMaxCopies) : 1;
+  for (size_t i = 0; i < copies; ++i) operands->weights.emplace_back(i == 0 ? storage : make());
+  operands->x = std::make_unique<Activation>(random_matrix(m, k, 2));
+  operands->y = at::empty({m, n}, at::kFloat);
+
+  GemmCase result;
+  result.problem = operands->weights[0].problem();
+  result.problem.m = m;
+  result.problem.int8_activations = kind.int8_activations;
+  for (const auto& weight : operands->weights)
+    result.args.push_back({.x = kind.int8_activations ? operands->x->int8(exec) : operands->x->float32(),
+                           .w = weight.view(),
+                           .y = operands->y.data_ptr<float>(),
+                           .y_stride = n});
+  result.output = span_of(operands->y);
+  // A sum of K products errs by about sqrt(K) eps sum |x||w| (Higham & Mary, SIAM J. Sci. Comput. 41, 2019), where the
+  // sum is at most K for operands within [-1, 1]; a lost product shows by tens of tolerances.
+  result.tolerance = std::sqrt(static_cast<double>(k)) * kEpsilon * static_cast<double>(k);
+  result.bytes = static_cast<double>(bytes_of(storage)) + static_cast<double>(4 * m * (n + k));
+  result.flops = 2.0 * static_cast<double>(m * n * k);
+  result.owner = operands;
+  return result;
+}
+
+void bench_gemm(ExecContext& exec, int rounds, const std::string& filter, std::vector<KernelTiming>& timings) {
+  constexpr int64_t kShapes[][3] = {// m, n, k
+                                    {1, kFeedForward, kWidth},
+                                    {1, kWidth, kFeedForward},
+                                    {1, kVocabulary, kWidth},
+                                    {128, kFeedForward, kWidth},
+                                    {128, kWidth, kFeedForward}};
+  for (const auto& kind : weight_kinds())
+    for (const auto& [m, n, k] : kShapes)
+      bench_case(exec, std::string("gemm ") + kind.name, kernels::gemm_table(),
+                 gemm_case(exec, kind, std::min<int64_t>(m, 5), 67, k, false), gemm_case(exec, kind, m, n, k, m == 1),
+                 rounds, filter, timings);
+}
+
+// ---- attention ----
+
+using AttentionCase = KernelCase<kernels::AttentionProblem, kernels::AttentionArgs>;
+
+AttentionCase attention_case(ExecContext& exec, ElementType format, int64_t tokens, int64_t start) {
+  struct Operands {
+    nn::KvStore cache;
+    at::Tensor q, out;
+  };
+  const int64_t length = start + tokens, row = kHeads * kHeadDim;
+  auto operands =
+      std::make_shared<Operands>(Operands{nn::KvStore({1, kKvHeads, kHeadDim}, format, length),
+                                          random_matrix(tokens, row, 3), at::empty({tokens, row}, at::kFloat)});
+  operands->cache.append(exec, 0, random_matrix(length, kKvHeads * kHeadDim, 4),
+                         random_matrix(length, kKvHeads * kHeadDim, 5));
+  AttentionCase result;
+  result.problem = {.tokens = tokens,
+                    .start = start,
+                    .heads = kHeads,
+                    .kv_heads = kKvHeads,
+                    .head_dim = kHeadDim,
+                    .window = 0,
+                    .format = format};
+  result.args = {{.q = operands->q.const_data_ptr<float>(),
+                  .q_stride = row,
+                  .keys = operands->cache.keys(0),
+                  .values = operands->cache.values(0),
+                  .capacity = length,
+                  .softmax_scale = 0.125f,
+                  .out = operands->out.data_ptr<float>(),
+                  .out_stride = row}};
+  result.output = span_of(operands->out);
+  // Scores are at most D/8 = 8 and err by sqrt(D) eps of that, 64 eps; the weights exp(score) by as much relatively,
+  // and so do weighted means of values within [-1, 1]. Eight times that.
+  result.tolerance = 8 * static_cast<double>(kHeadDim) * kEpsilon;
+  const double visible = static_cast<double>(tokens) * static_cast<double>(start) + tokens * (tokens + 1) / 2.0;
+  result.bytes =
+      static_cast<double>(nn::kv_bytes_per_token({1, kKvHeads, kHeadDim}, format) * length + 8 * tokens * row);
+  result.flops = 4.0 * kHeads * kHeadDim * visible;
+  result.owner = operands;
+  return result;
+}
+
+void bench_attention(ExecContext& exec, int rounds, const std::string& filter, std::vector<KernelTiming>& timings) {
+  constexpr int64_t kShapes[][2] = {{1, 511}, {1, 2047}, {512, 0}};  // tokens, start
+  for (const auto format : {ElementType::Float16, ElementType::Int8, ElementType::Int4})
+    for (const auto& [tokens, start] : kShapes)
+      bench_case(exec, "attention", kernels::attention_table(),
+                 attention_case(exec, format, std::min<int64_t>(tokens, 7), 90),
+                 attention_case(exec, format, tokens, start), rounds, filter, timings);
+}
+
+// ---- row-wise operations ----
+
+template <class Problem, class Args>
+struct RowOperands {
+  at::Tensor a, b, weight, original;
+  std::vector<double> frequencies;
+};
+
+using NormCase = KernelCase<kernels::RmsNormProblem, kernels::RmsNormArgs>;
+NormCase norm_case(int64_t rows) {
+  auto o = std::make_shared<RowOperands<kernels::RmsNormProblem, kernels::RmsNormArgs>>();
+  o->a = random_matrix(rows, kWidth, 6), o->b = at::empty({rows, kWidth}, at::kFloat);
+  o->weight = random_matrix(1, kWidth, 7);
+  return {.problem = {rows, kWidth},
+          .args = {{.x = o->a.const_data_ptr<float>(),
+                    .x_stride = kWidth,
+                    .weight = o->weight.const_data_ptr<float>(),
+                    .epsilon = 1e-5f,
+                    .y = o->b.data_ptr<float>(),
+                    .y_stride = kWidth}},
+          .output = span_of(o->b),
+          .tolerance = static_cast<double>(kWidth) * kEpsilon * 4,  // |y| < 2; the mean of K squares errs by K eps
+          .bytes = 8.0 * static_cast<double>(rows * kWidth),
+          .flops = 0,
+          .owner = o};
+}
+
+using RopeCase = KernelCase<kernels::RopeProblem, kernels::RopeArgs>;
+RopeCase rope_case(int64_t tokens) {
+  auto o = std::make_shared<RowOperands<kernels::RopeProblem, kernels::RopeArgs>>();
+  o->a = random_matrix(tokens, kHeads * kHeadDim, 8), o->original = o->a.clone();
+  for (int64_t i = 0; i < kHeadDim / 2; ++i) o->frequencies.push_back(std::pow(1e5, -2.0 * i / kHeadDim));
+  return {.problem = {tokens, kHeads, kHeadDim, kHeadDim, kernels::RopeStyle::Adjacent},
+          .args = {{.x = o->a.data_ptr<float>(),
+                    .x_stride = kHeads * kHeadDim,
+                    .start = 100,
+                    .inverse_frequency = o->frequencies.data()}},
+          .output = span_of(o->a),
+          .tolerance = 8 * kEpsilon,  // two products of values within [-1, 1], and sine and cosine rounded to f32
+          .bytes = 8.0 * static_cast<double>(tokens * kHeads * kHeadDim),
+          .flops = 0,
+          .owner = o,
+          .reset = [o] { o->a.copy_(o->original); }};
+}
+
+using GatedCase = KernelCase<kernels::GatedProblem, kernels::GatedArgs>;
+GatedCase gated_case(int64_t rows) {
+  auto o = std::make_shared<RowOperands<kernels::GatedProblem, kernels::GatedArgs>>();
+  o->a = random_matrix(rows, kFeedForward, 9), o->weight = random_matrix(rows, kFeedForward, 10);
+  o->b = at::empty({rows, kFeedForward}, at::kFloat);
+  return {.problem = {rows, kFeedForward, kernels::GatedActivation::SwiGlu},
+          .args = {{.gate = o->a.const_data_ptr<float>(),
+                    .up = o->weight.const_data_ptr<float>(),
+                    .y = o->b.data_ptr<float>()}},
+          .output = span_of(o->b),
+          .tolerance = 16 * kEpsilon,  // an exponential, a division and two products of values within [-1, 1]
+          .bytes = 12.0 * static_cast<double>(rows * kFeedForward),
+          .flops = 0,
+          .owner = o};
+}
+
+void bench_rows(ExecContext& exec, int rounds, const std::string& filter, std::vector<KernelTiming>& timings) {
+  for (const int64_t rows : {1, 512}) {
+    bench_case(exec, "rms_norm", kernels::rms_norm_table(), norm_case(3), norm_case(rows), rounds, filter, timings);
+    bench_case(exec, "rope", kernels::rope_table(), rope_case(3), rope_case(rows), rounds, filter, timings);
+    bench_case(exec, "gated", kernels::gated_table(), gated_case(3), gated_case(rows), rounds, filter, timings);
+  }
+}
+
+}  // namespace
+
+std::vector<KernelTiming> bench_kernels(ExecContext& exec, int rounds, const std::string& filter) {
+  std::vector<KernelTiming> timings;
+  Progress progress("bench kernels", 3);
+  bench_gemm(exec, rounds, filter, timings);
+  progress.update(1, "gemm");
+  bench_attention(exec, rounds, filter, timings);
+  progress.update(2, "attention");
+  bench_rows(exec, rounds, filter, timings);
+  progress.update(3, "row-wise");
+  return timings;
+}
+
+}  // namespace halftone::engine

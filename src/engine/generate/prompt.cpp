@@ -1,0 +1,67 @@
+// Prompts, chats and tokens for display; see prompt.h.
+#include "engine/generate/prompt.h"
+
+#include <fmt/format.h>
+
+#include "io/utf8.h"
+#include "models/language/language_model.h"
+
+namespace halftone::engine {
+namespace {
+
+/// Templates often spell BOS themselves; a second one would be a different prompt.
+void put_bos_once(const Tokenizer& tokenizer, std::vector<int32_t>& ids) {
+  const int32_t bos = tokenizer.bos_id();
+  if (!tokenizer.spec().add_bos || bos < 0) return;
+  if (ids.empty() || ids.front() != bos) ids.insert(ids.begin(), bos);
+}
+
+std::string name_of(const Tokenizer& tokenizer, int32_t id) {
+  return id < 0 ? std::string() : tokenizer.token_text(id);
+}
+
+}  // namespace
+
+std::vector<int32_t> encode_prompt(const models::LanguageModel& model, std::string_view text, bool parse_special) {
+  auto ids = model.tokenizer.encode(text, {.add_special = false, .parse_special = parse_special});
+  put_bos_once(model.tokenizer, ids);
+  return ids;
+}
+
+std::vector<int32_t> encode_chat(const models::LanguageModel& model, const std::vector<ChatMessage>& messages) {
+  const TokenizerSpec& spec = model.tokenizer.spec();
+  const std::string text = render_chat(
+      chat_template_of(spec), messages,
+      {.bos_token = name_of(model.tokenizer, spec.bos_id), .eos_token = name_of(model.tokenizer, spec.eos_id)});
+  return encode_prompt(model, text, true);
+}
+
+std::vector<TokenPiece> tokenize(const models::LanguageModel& model, std::string_view text, TokenizeOptions options) {
+  std::vector<TokenPiece> pieces;
+  for (const int32_t id :
+       model.tokenizer.encode(text, {.add_special = options.add_bos, .parse_special = options.parse_special}))
+    pieces.push_back({id, model.tokenizer.token_text(id)});
+  return pieces;
+}
+
+std::string quote_piece(std::string_view bytes) {
+  std::string quoted = "\"";
+  while (!bytes.empty()) {
+    const Utf8Char next = utf8_next(bytes);
+    const auto first = static_cast<unsigned char>(bytes.front());
+    if (next.state != Utf8State::Valid || first < 0x20 || first == 0x7f) {
+      if (first == '\n')
+        quoted += "\\n";
+      else
+        for (uint32_t i = 0; i < next.length; ++i)
+          quoted += fmt::format("\\x{:02x}", static_cast<unsigned char>(bytes[i]));
+    } else {
+      if (first == '"' || first == '\\') quoted += '\\';
+      quoted += bytes.substr(0, next.length);
+    }
+    bytes.remove_prefix(next.length);
+  }
+  return quoted + "\"";
+}
+
+}  // namespace halftone::engine

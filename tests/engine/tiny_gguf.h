@@ -1,0 +1,106 @@
+// A tiny random llama in a GGUF file, with a tokenizer of 256 byte tokens and two special ones: enough to run every
+// flow in milliseconds.
+#pragma once
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "io/gguf/gguf_writer.h"
+
+namespace halftone::testing {
+
+struct TinyShape {
+  int64_t layers = 3, width = 64, ffn_width = 96, heads = 4, kv_heads = 2, head_dim = 16, vocabulary = 258;
+};
+
+/// UTF-8 of the character by which GPT-2's alphabet spells a byte.
+inline std::string byte_spelling(int byte) {
+  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
+  int code = byte;
+  if (!printable(byte)) {
+    code = 256;
+    for (int b = 0; b < byte; ++b) code += printable(b) ? 0 : 1;
+  }
+  if (code < 0x80) return std::string(1, static_cast<char>(code));
+  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+}
+
+class TinyGguf {
+ public:
+  explicit TinyGguf(uint32_t seed, TinyShape shape = {}) : shape_(shape), random_(seed) {}
+
+  void write(const std::filesystem::path& path) {
+    set_metadata();
+    const int64_t q = shape_.heads * shape_.head_dim, kv = shape_.kv_heads * shape_.head_dim;
+    add("token_embd.weight", {shape_.width, shape_.vocabulary}, 1.0f);
+    add("output_norm.weight", {shape_.width}, 0.1f, 1.0f);
+    for (int64_t i = 0; i < shape_.layers; ++i) {
+      const std::string block = "blk." + std::to_string(i) + ".";
+      add(block + "attn_norm.weight", {shape_.width}, 0.1f, 1.0f);
+      add(block + "ffn_norm.weight", {shape_.width}, 0.1f, 1.0f);
+      add_linear(block + "attn_q.weight", shape_.width, q);
+      add_linear(block + "attn_k.weight", shape_.width, kv);
+      add_linear(block + "attn_v.weight", shape_.width, kv);
+      add_linear(block + "attn_output.weight", q, shape_.width);
+      add_linear(block + "ffn_gate.weight", shape_.width, shape_.ffn_width);
+      add_linear(block + "ffn_up.weight", shape_.width, shape_.ffn_width);
+      add_linear(block + "ffn_down.weight", shape_.ffn_width, shape_.width);
+    }
+    writer_.write(path);
+  }
+
+ private:
+  void set_metadata() {
+    writer_.set_string("general.architecture", "llama");
+    writer_.set_string("general.name", "tiny");
+    writer_.set_u32("llama.block_count", static_cast<uint32_t>(shape_.layers));
+    writer_.set_u32("llama.context_length", 512);
+    writer_.set_u32("llama.embedding_length", static_cast<uint32_t>(shape_.width));
+    writer_.set_u32("llama.feed_forward_length", static_cast<uint32_t>(shape_.ffn_width));
+    writer_.set_u32("llama.attention.head_count", static_cast<uint32_t>(shape_.heads));
+    writer_.set_u32("llama.attention.head_count_kv", static_cast<uint32_t>(shape_.kv_heads));
+    writer_.set_u32("llama.attention.key_length", static_cast<uint32_t>(shape_.head_dim));
+    writer_.set_f32("llama.attention.layer_norm_rms_epsilon", 1e-5f);
+    writer_.set_f32("llama.rope.freq_base", 10000.0f);
+    std::vector<std::string> tokens;
+    std::vector<int32_t> types(256, 1);
+    for (int byte = 0; byte < 256; ++byte) tokens.push_back(byte_spelling(byte));
+    for (const char* special : {"<|start|>", "<|end|>"}) {
+      tokens.emplace_back(special);
+      types.push_back(3);
+    }
+    const std::vector<std::string_view> views(tokens.begin(), tokens.end());
+    writer_.set_string("tokenizer.ggml.model", "gpt2");
+    writer_.set_string("tokenizer.ggml.pre", "gpt-2");
+    writer_.set_strings("tokenizer.ggml.tokens", views);
+    writer_.set_i32s("tokenizer.ggml.token_type", types);
+    writer_.set_strings("tokenizer.ggml.merges", {});
+    writer_.set_u32("tokenizer.ggml.bos_token_id", 256);
+    writer_.set_u32("tokenizer.ggml.eos_token_id", 257);
+  }
+
+  void add_linear(const std::string& name, int64_t inputs, int64_t outputs) {
+    add(name, {inputs, outputs}, 1.0f / std::sqrt(static_cast<float>(inputs)));
+  }
+
+  void add(const std::string& name, std::vector<int64_t> dims, float deviation, float mean = 0) {
+    int64_t count = 1;
+    for (const int64_t dim : dims) count *= dim;
+    auto values = std::make_shared<std::vector<float>>(count);
+    std::normal_distribution<float> normal(mean, deviation);
+    for (float& value : *values) value = normal(random_);
+    writer_.add_tensor(name, dims, GgufType::F32,
+                       [values](std::span<std::byte> out) { std::memcpy(out.data(), values->data(), out.size()); });
+  }
+
+  TinyShape shape_;
+  std::mt19937 random_;
+  GgufWriter writer_;
+};
+
+}  // namespace halftone::testing
