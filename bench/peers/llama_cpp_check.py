@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Checks that llama.cpp loads the GGUF files that halftone writes, and that both give the same text and perplexity.
+
+  bench/peers/setup
+  .venv-peers/bin/python bench/peers/llama_cpp_check.py
+
+For each output format: `halftone compress` writes a GGUF file; both programs continue prompts greedily and score the same
+token windows. llama.cpp does it twice:
+
+  direct  the file as it is. llama.cpp then rounds activations to 8 bits (Q4_0, Q8_0 weights) or 16 bits (F16, BF16);
+          halftone does not, so logits differ by some percent and a near-tie may fall to the other side.
+  exact   the file's weights, dequantised by the gguf package and saved as F32, with an f32 KV cache on both sides.
+          Nothing is rounded any more: the texts must be equal, and the perplexities to 4 digits.
+
+A direct text that differs is accepted only where it is explained: at the first difference, llama.cpp itself must choose
+our token when it does not round. The gap between the two tokens, and what the rounding moves them by, are printed.
+Exit code: 0 all equal or explained, 1 not, 2 something is missing.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import gguf
+import llama_cpp
+import numpy as np
+from f32_gguf import write_f32_gguf
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PROMPTS = (
+    "The lighthouse keeper kept two clocks. One of them",
+    "To bake bread at home you need flour, water, salt and",
+    "A short history of the bicycle: the first",
+)
+RTN_GROUP32 = ["group_size=32", "symmetric=true"]
+ONE_LAYER = "blocks.0.attn.k_proj"  # `compress` wants at least one layer; the others stay F32
+FORMATS = {  # name: options of rtn, sites
+    "Q4_0": (["bits=4", *RTN_GROUP32, "head=int4"], "blocks.*"),
+    "Q4_0, head Q8_0": (["bits=4", *RTN_GROUP32, "head=int8_group32"], "blocks.*"),
+    "Q8_0": (["bits=8", *RTN_GROUP32, "head=int8_group32"], "blocks.*"),
+    "F32, head F16": (["bits=8", *RTN_GROUP32, "head=f16"], ONE_LAYER),
+    "F32, head BF16": (["bits=8", *RTN_GROUP32, "head=bf16"], ONE_LAYER),
+}
+# Exact logits of the two agree to 3e-6 of the largest (7e-4 for gemma3, whose GELU llama.cpp looks up in f16); a mean over
+# tokens of errors of either sign is far below that.
+MAX_PERPLEXITY_RATIO = {"llama": 1e-4, "gemma3": 1e-3}
+
+
+class Halftone:
+    def __init__(self, program):
+        self.program = program
+
+    def run(self, *arguments, **options):
+        done = subprocess.run([self.program, *map(str, arguments)], capture_output=True, text=True, **options)
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(map(str, arguments))}: exit code {done.returncode}\n{done.stderr}")
+        return done.stdout
+
+    def compress(self, model, out, options, sites):
+        flags = [word for option in options for word in ("--method-option", option)]
+        self.run("compress", model, "-o", out, "--method", "rtn", "--sites", sites, "--quiet", *flags)
+
+    def tokenize(self, model, text, *flags):
+        return json.loads(self.run("tokenize", model, "-", "--json", *flags, input=text))["tokens"]
+
+    def generate(self, model, prompt, count, kv):
+        return json.loads(self.run("generate", model, "-p", prompt, "--temp", 0, "-n", count, "--kv", kv, "--json",
+                                   "--quiet"))
+
+    def perplexity(self, model, text, tokens, window):
+        return json.loads(self.run("eval", model, "--text", "-", "--tokens", tokens, "--window", window, "--kv", "f32",
+                                   "--decode-tokens", 0, "--json", "--quiet", input=text))["perplexity"]
+
+
+class Peer:
+    """A GGUF file in llama.cpp; every method starts from an empty cache."""
+
+    def __init__(self, path, context, kv_type):
+        self.model = llama_cpp.Llama(str(path), n_ctx=context, n_batch=context, n_ubatch=context, logits_all=True,
+                                     type_k=kv_type, type_v=kv_type, verbose=False)
+
+    def greedy(self, prompt, count):
+        self.model.reset()
+        self.model.eval(prompt)
+        tokens = []
+        while len(tokens) < count:
+            token = int(self.model.scores[self.model.n_tokens - 1].argmax())
+            if llama_cpp.llama_vocab_is_eog(self.model._model.vocab, token):
+                break
+            tokens.append(token)
+            self.model.eval([token])
+        return tokens
+
+    def last_logits(self, prompt, tokens):
+        """In the steps of greedy(): llama.cpp rounds a batch of tokens and a single one differently."""
+        self.model.reset()
+        self.model.eval(prompt)
+        for token in tokens:
+            self.model.eval([token])
+        return self.model.scores[self.model.n_tokens - 1].astype(np.float64)
+
+    def text(self, tokens):
+        return self.model.detokenize(tokens).decode(errors="replace")
+
+    def perplexity(self, windows):
+        total, count = 0.0, 0
+        for window in windows:
+            self.model.reset()
+            self.model.eval(window)
+            logits = self.model.scores[: len(window) - 1].astype(np.float64)
+            peak = logits.max(1)
+            logsumexp = peak + np.log(np.exp(logits - peak[:, None]).sum(1))
+            total += float((logsumexp - logits[np.arange(len(window) - 1), window[1:]]).sum())
+            count += len(window) - 1
+        return math.exp(total / count)
+
+
+def tensor_types(path):
+    counts = {}
+    for tensor in gguf.GGUFReader(path).tensors:
+        counts[tensor.tensor_type.name] = counts.get(tensor.tensor_type.name, 0) + 1
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def windows_of(tokens, window, bos):
+    """As halftone cuts them: BOS, where the model has one, is part of every window."""
+    step = window - len(bos)
+    cut = [bos + tokens[begin : begin + step] for begin in range(0, len(tokens), step)]
+    return [part for part in cut if len(part) > 1]
+
+
+def explain(prompt, ours, theirs, direct, exact):
+    """Where two continuations part, and whether llama.cpp's own rounding is reason enough."""
+    at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+    clean, rounded = exact.last_logits(prompt, ours[:at]), direct.last_logits(prompt, ours[:at])
+    end = direct.model.token_eos()
+    a, b = (tokens[at] if at < len(tokens) else end for tokens in (ours, theirs))
+    gap = clean[a] - clean[b]
+    moved = gap + rounded[b] - rounded[a]
+    fair = a == int(clean.argmax())
+    return fair, (f"at token {at}: ours {direct.text([a])!r}, llama.cpp {direct.text([b])!r}; exact gap {gap:.4f}, moved by "
+                  f"{moved:.4f} when llama.cpp rounds ({'explained' if fair else 'NOT EXPLAINED'})")
+
+
+def check_texts(halftone, path, direct, exact, count):
+    ok, direct_equal, exact_equal, notes = True, 0, 0, []
+    for prompt in PROMPTS:
+        ids = halftone.tokenize(path, prompt)
+        theirs = direct.model.tokenize(prompt.encode(), add_bos=ids[0] == direct.model.token_bos(), special=True)
+        if ids != theirs:
+            ok = False
+            notes.append(f"token ids of {prompt!r} differ: {ids} and {theirs}")
+            continue
+        ours, clean = halftone.generate(path, prompt, count, "f32"), exact.greedy(ids, count)
+        if ours["tokens"] == clean and ours["text"] == exact.text(clean):
+            exact_equal += 1
+        else:
+            ok = False
+            notes.append(f"{prompt!r}: the exact texts differ\n  ours      {ours['text']!r}\n  llama.cpp {exact.text(clean)!r}")
+        ours, rounded = halftone.generate(path, prompt, count, "f16"), direct.greedy(ids, count)
+        if ours["tokens"] == rounded:
+            direct_equal += 1
+            continue
+        fair, note = explain(ids, ours["tokens"], rounded, direct, exact)
+        ok = ok and fair
+        notes.append(f"{prompt!r} {note}")
+    return ok, f"{exact_equal}/{len(PROMPTS)}", f"{direct_equal}/{len(PROMPTS)}", notes
+
+
+def check_format(halftone, model, name, folder, text, arguments):
+    options, sites = FORMATS[name]
+    path, exact_path = folder / "written.gguf", folder / "exact.gguf"
+    halftone.compress(model, path, options, sites)
+    write_f32_gguf(path, exact_path)
+    direct = Peer(path, arguments.window, gguf.GGMLQuantizationType.F16)
+    exact = Peer(exact_path, arguments.window, gguf.GGMLQuantizationType.F32)
+    ok, exact_texts, direct_texts, notes = check_texts(halftone, path, direct, exact, arguments.count)
+
+    tokens = halftone.tokenize(path, text, "--no-bos", "--plain")[: arguments.tokens]
+    with_bos = halftone.tokenize(path, "a")
+    bos = with_bos[:1] if len(with_bos) > len(halftone.tokenize(path, "a", "--no-bos")) else []
+    windows = windows_of(tokens, arguments.window, bos)
+    ours = halftone.perplexity(path, text, arguments.tokens, arguments.window)
+    exact_perplexity, direct_perplexity = exact.perplexity(windows), direct.perplexity(windows)
+    limit = MAX_PERPLEXITY_RATIO[gguf.GGUFReader(path).fields["general.architecture"].contents()]
+    if not abs(math.log(ours / exact_perplexity)) <= limit:
+        ok = False
+        notes.append(f"perplexities {ours} and {exact_perplexity} differ by more than {limit:g} of themselves")
+    print(f"| {name} | {tensor_types(path)} | {exact_texts} | {direct_texts} | {ours:.5f} | {exact_perplexity:.5f} | "
+          f"{direct_perplexity:.4f} | {'ok' if ok else 'FAILED'} |", flush=True)
+    return ok, notes
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=pathlib.Path, default=ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build" / "bin" / "halftone")
+    parser.add_argument("--text", type=pathlib.Path, default=ROOT / "texts" / "evaluation.txt")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
+    parser.add_argument("--count", type=int, default=48, help="tokens to generate (default 48)")
+    parser.add_argument("--tokens", type=int, default=2048, help="tokens to score (default 2048)")
+    parser.add_argument("--window", type=int, default=512, help="tokens in a window (default 512)")
+    arguments = parser.parse_args()
+    for needed in (arguments.model, arguments.program, arguments.text):
+        if not needed.exists():
+            print(f"{needed} is missing: run 'make build models-all texts'", file=sys.stderr)
+            return 2
+    text = arguments.text.read_text()[: 16 * arguments.tokens]
+    print(f"llama.cpp from llama-cpp-python {llama_cpp.__version__}, {arguments.model.name}, {len(PROMPTS)} prompts of "
+          f"{arguments.count} greedy tokens, perplexity over {arguments.tokens} tokens in windows of {arguments.window}\n")
+    print("| written | tensors | equal texts, exact | equal texts, direct | perplexity, ours | llama.cpp exact | "
+          "llama.cpp direct | |\n|---|---|---|---|---|---|---|---|", flush=True)
+    ok, notes = True, []
+    for name in arguments.formats:
+        with tempfile.TemporaryDirectory() as folder:
+            good, found = check_format(Halftone(arguments.program), arguments.model, name, pathlib.Path(folder), text,
+                                       arguments)
+        ok = ok and good
+        notes += [f"{name}: {note}" for note in found]
+    print("\n" + "\n".join(notes) if notes else "\nno text differs")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
