@@ -8,6 +8,9 @@ namespace {
 thread_local uint64_t allocated_bytes = 0;
 }
 
+// When the compiler inlines the pair below it sees malloc's memory deleted and takes it for a mistake.
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+
 // All forms that libraries call: sanitizers have their own, and a pair must come from one side.
 void* operator new(size_t size, const std::nothrow_t&) noexcept {
   allocated_bytes += size;
