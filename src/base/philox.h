@@ -5,19 +5,29 @@
 #include <array>
 #include <cstdint>
 
+#include "base/host_device.h"
+
 namespace halftone {
+
+/// Philox4x32-10 in place: `words` holds the counter on entry and the four draws on return.
+HALFTONE_HOST_DEVICE constexpr void philox4x32_in_place(uint32_t (&words)[4], uint32_t key0, uint32_t key1) {
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t product0 = uint64_t{0xD2511F53u} * words[0];
+    const uint64_t product1 = uint64_t{0xCD9E8D57u} * words[2];
+    words[0] = static_cast<uint32_t>(product1 >> 32) ^ words[1] ^ key0;
+    words[1] = static_cast<uint32_t>(product1);
+    words[2] = static_cast<uint32_t>(product0 >> 32) ^ words[3] ^ key1;
+    words[3] = static_cast<uint32_t>(product0);
+    key0 += 0x9E3779B9u;
+    key1 += 0xBB67AE85u;
+  }
+}
 
 /// The four 32-bit words that Philox4x32-10 gives for `counter` under `key`.
 constexpr std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = uint64_t{0xD2511F53u} * counter[0];
-    const uint64_t product1 = uint64_t{0xCD9E8D57u} * counter[2];
-    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(product1),
-               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(product0)};
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
-  }
-  return counter;
+  uint32_t words[4] = {counter[0], counter[1], counter[2], counter[3]};
+  philox4x32_in_place(words, key[0], key[1]);
+  return {words[0], words[1], words[2], words[3]};
 }
 
 /// A sequential stream over philox4x32, usable with <random>'s distributions.

@@ -1,0 +1,254 @@
+// Scales, codes and values of matrices; see quantized_matrix.h.
+#include "numerics/formats/quantized_matrix.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "base/error.h"
+#include "numerics/formats/element_array.h"
+
+namespace halftone {
+namespace {
+
+constexpr int32_t kUnclamped = 1 << 30;
+
+/// The steps between the lowest and the highest code of an unsigned element that a block is spread over.
+int32_t usable_steps(const MatrixFormat& format) {
+  return format.element.max_integer - (format.rule == ScaleRule::TruncationFree ? 1 : 0);
+}
+
+/// Running extremes and mean of one block.
+struct BlockStatistics {
+  double low = 0, high = 0, sum = 0;  // the range always holds 0
+  int64_t count = 0;
+
+  void add(float value) {
+    low = std::min(low, double{value});
+    high = std::max(high, double{value});
+    sum += std::abs(value);
+    ++count;
+  }
+  /// One complex number, whose code has the magnitude of its larger component.
+  void add(float re, float im) {
+    add(std::max(std::abs(re), std::abs(im)));
+    low = std::min({low, double{re}, double{im}});
+  }
+
+  BlockExtent extent(const MatrixFormat& format) const {
+    BlockExtent block{.mean = count > 0 ? sum / static_cast<double>(count) : 0,
+                      .mantissa_bits = format.element.mantissa_bits};
+    const bool unsigned_codes = format.element.is_unsigned_integer();
+    block.extent = unsigned_codes ? high - low : std::max(high, -low);
+    block.limit = unsigned_codes ? usable_steps(format) : double{symmetric_limit(format.element)};
+    return block;
+  }
+};
+
+void require_finite(std::span<const float> x, int64_t columns) {
+  for (size_t i = 0; i < x.size(); ++i)
+    if (!std::isfinite(x[i]))
+      throw NumericError("row {}, column {} of the matrix is {}; quantisation needs finite numbers",
+                         static_cast<int64_t>(i) / columns, static_cast<int64_t>(i) % columns, x[i]);
+}
+
+void require_size(std::string_view what, size_t size, int64_t rows, int64_t columns) {
+  if (static_cast<int64_t>(size) != rows * columns)
+    throw InvalidArgument("{} has {} numbers; a matrix of {} x {} has {}", what, size, rows, columns, rows * columns);
+}
+
+std::vector<BlockStatistics> block_statistics(const MatrixFormat& format, const ScaleGrid& grid,
+                                              std::span<const float> x) {
+  std::vector<BlockStatistics> blocks(static_cast<size_t>(grid.count()));
+  const int64_t step = format.element.kind == ElementKind::Phase ? 2 : 1;
+  for (int64_t row = 0; row < grid.rows(); ++row)
+    for (int64_t column = 0; column < grid.columns(); column += step) {
+      BlockStatistics& block = blocks[static_cast<size_t>(grid.index(row, column))];
+      const float* at = &x[static_cast<size_t>(row * grid.columns() + column)];
+      if (step == 2)
+        block.add(at[0], at[1]);
+      else
+        block.add(at[0]);
+    }
+  return blocks;
+}
+
+/// Which outer scale block `index` has.
+int64_t outer_index(const ScaleFormat& scale, const ScaleGrid& grid, int64_t index) {
+  return scale.sharing == OuterSharing::BlockRow ? index / grid.grid_columns() : 0;
+}
+
+std::vector<uint32_t> fit_outer_scales(const MatrixFormat& format, const ScaleGrid& grid,
+                                       const std::vector<BlockExtent>& blocks) {
+  if (!format.scale.two_level()) return {};
+  const int64_t count = format.scale.sharing == OuterSharing::BlockRow ? grid.grid_rows() : 1;
+  std::vector<BlockExtent> widest(static_cast<size_t>(count));
+  for (int64_t index = 0; index < grid.count(); ++index) {
+    BlockExtent& share = widest[static_cast<size_t>(outer_index(format.scale, grid, index))];
+    const BlockExtent& block = blocks[static_cast<size_t>(index)];
+    const double mean = std::max(share.mean, block.mean), extent = std::max(share.extent, block.extent);
+    share = block;
+    share.mean = mean;
+    share.extent = extent;
+  }
+  std::vector<uint32_t> codes;
+  for (const BlockExtent& share : widest) codes.push_back(fit_outer_scale(format.scale, format.rule, share));
+  return codes;
+}
+
+uint32_t fit_zero(const MatrixFormat& format, double low, float scale) {
+  const double steps = -low / scale;
+  const double zero = format.rule == ScaleRule::TruncationFree ? std::ceil(steps) : std::nearbyint(steps);
+  return static_cast<uint32_t>(std::clamp(zero, 0.0, static_cast<double>(format.element.max_integer)));
+}
+
+}  // namespace
+
+void MatrixFormat::validate(int64_t rows, int64_t columns) const {
+  const ScaleGrid grid(layout, rows, columns);
+  if (element.kind == ElementKind::PowerOfTwo)
+    throw InvalidArgument("{} holds scales and has neither 0 nor a sign; take another element format", element.name);
+  if (is_power_of_two(rule) && (scale.two_level() || scale.inner.kind == ElementKind::Integer))
+    throw InvalidArgument(
+        "rule {} yields powers of two, which {} scales need not hold; use e8m0, f32, f16, bf16 or e4m3",
+        to_string(rule), scale.name);
+  if (rule == ScaleRule::Even && !element.is_float())
+    throw InvalidArgument("rule even rounds to the element's mantissa, which {} has not; use another rule",
+                          element.name);
+  if (rule == ScaleRule::AbsMean && (element.is_unsigned_integer() || symmetric_limit(element) != 1))
+    throw InvalidArgument("rule absmean needs codes of magnitude 1 such as ternary; the largest of {} is {}",
+                          element.name, largest_value(element));
+  const int64_t last = columns % grid.block_columns();
+  for (const int64_t width : {columns, grid.block_columns(), last})
+    if (width % element.dimension != 0)
+      throw InvalidArgument("{} codes {} numbers at a time, which do not divide {} columns in blocks of {}",
+                            element.name, element.dimension, columns, grid.block_columns());
+}
+
+double MatrixFormat::bits_per_element(int64_t rows, int64_t columns) const {
+  validate(rows, columns);
+  const ScaleGrid grid(layout, rows, columns);
+  const double elements = static_cast<double>(rows) * static_cast<double>(columns);
+  int bits = scale.inner.bits + (element.is_unsigned_integer() ? element.bits : 0);
+  double total = element.bits_per_element() * elements + static_cast<double>(bits) * static_cast<double>(grid.count());
+  if (scale.sharing == OuterSharing::BlockRow) total += static_cast<double>(scale.outer.bits * grid.grid_rows());
+  if (scale.sharing == OuterSharing::Tensor) total += scale.outer.bits;
+  return total / elements;
+}
+
+std::string to_string(const MatrixFormat& format) {
+  return fmt::format("{} {} {} {}", format.element.name, to_string(format.layout), format.scale.name,
+                     to_string(format.rule));
+}
+
+MatrixFormat parse_matrix_format(std::string_view text) {
+  std::istringstream words{std::string(text)};
+  std::string element, layout, scale, rule, rest;
+  if (!(words >> element >> layout >> scale >> rule) || words >> rest)
+    throw InvalidArgument(
+        "matrix format '{}' is not 'ELEMENT GRANULARITY SCALE RULE', as in 'int4 group:128 f16 absmax'", text);
+  return {find_element_format(element), parse_scale_layout(layout), find_scale_format(scale), parse_scale_rule(rule)};
+}
+
+std::vector<float> QuantizedMatrix::scale_values() const {
+  const ScaleGrid blocks = grid();
+  std::vector<float> values;
+  for (int64_t index = 0; index < blocks.count(); ++index) {
+    const uint32_t shared = outer.empty() ? 0 : outer[static_cast<size_t>(outer_index(format.scale, blocks, index))];
+    values.push_back(scale_value(format.scale, scales[static_cast<size_t>(index)], shared));
+  }
+  return values;
+}
+
+QuantizedMatrix fit_matrix_scales(const MatrixFormat& format, std::span<const float> x, int64_t rows, int64_t columns) {
+  format.validate(rows, columns);
+  require_size("the input", x.size(), rows, columns);
+  require_finite(x, columns);
+  QuantizedMatrix matrix{.format = format, .rows = rows, .columns = columns};
+  const ScaleGrid grid = matrix.grid();
+  const std::vector<BlockStatistics> statistics = block_statistics(format, grid, x);
+  std::vector<BlockExtent> blocks;
+  for (const BlockStatistics& block : statistics) blocks.push_back(block.extent(format));
+  matrix.outer = fit_outer_scales(format, grid, blocks);
+  for (int64_t index = 0; index < grid.count(); ++index) {
+    const float outer =
+        matrix.outer.empty()
+            ? 1.0f
+            : decode(format.scale.outer, matrix.outer[static_cast<size_t>(outer_index(format.scale, grid, index))]);
+    matrix.scales.push_back(fit_scale(format.scale.inner, format.rule, blocks[static_cast<size_t>(index)], outer));
+  }
+  if (!format.element.is_unsigned_integer()) return matrix;
+  const std::vector<float> scales = matrix.scale_values();
+  for (size_t index = 0; index < scales.size(); ++index)
+    matrix.zeros.push_back(fit_zero(format, statistics[index].low, scales[index]));
+  return matrix;
+}
+
+void encode_matrix(QuantizedMatrix& matrix, std::span<const float> x, const RoundingSource& source) {
+  const ElementFormat& element = matrix.format.element;
+  require_size("the input", x.size(), matrix.rows, matrix.columns);
+  require_finite(x, matrix.columns);
+  require_rounding(element, source.rounding());
+  const ScaleGrid grid = matrix.grid();
+  const std::vector<float> scales = matrix.scale_values();
+  const int64_t step = element.dimension;
+  std::vector<float> scaled(static_cast<size_t>(step));
+  matrix.codes.clear();
+  for (int64_t row = 0; row < matrix.rows; ++row)
+    for (int64_t column = 0; column < matrix.columns; column += step) {
+      const int64_t block = grid.index(row, column);
+      const float scale = scales[static_cast<size_t>(block)];
+      for (int64_t i = 0; i < step; ++i)
+        scaled[static_cast<size_t>(i)] = x[static_cast<size_t>(row * matrix.columns + column + i)] / scale;
+      const uint32_t bits = source.bits(row, column, matrix.columns);
+      if (step > 1) {
+        matrix.codes.push_back(encode_vector(element, scaled.data()));
+      } else if (matrix.zeros.empty()) {
+        matrix.codes.push_back(encode(element, scaled[0], source.rounding(), bits));
+      } else {
+        const int32_t zero = static_cast<int32_t>(matrix.zeros[static_cast<size_t>(block)]);
+        const int32_t code = round_to_integer(scaled[0], -kUnclamped, kUnclamped, source.rounding(), bits) + zero;
+        matrix.codes.push_back(static_cast<uint32_t>(std::clamp(code, 0, element.max_integer)));
+      }
+    }
+}
+
+QuantizedMatrix quantize_matrix(const MatrixFormat& format, std::span<const float> x, int64_t rows, int64_t columns,
+                                const RoundingSource& source) {
+  QuantizedMatrix matrix = fit_matrix_scales(format, x, rows, columns);
+  encode_matrix(matrix, x, source);
+  return matrix;
+}
+
+void dequantize_matrix(const QuantizedMatrix& matrix, std::span<float> values) {
+  const ElementFormat& element = matrix.format.element;
+  require_size("the output", values.size(), matrix.rows, matrix.columns);
+  require_size("the code array", matrix.codes.size(), matrix.rows, matrix.columns / element.dimension);
+  const ScaleGrid grid = matrix.grid();
+  const std::vector<float> scales = matrix.scale_values();
+  for (int64_t row = 0; row < matrix.rows; ++row)
+    for (int64_t column = 0; column < matrix.columns; ++column) {
+      const int64_t at = row * matrix.columns + column, block = grid.index(row, column);
+      const uint32_t code = matrix.codes[static_cast<size_t>(at / element.dimension)];
+      const float zero = matrix.zeros.empty() ? 0.0f : static_cast<float>(matrix.zeros[static_cast<size_t>(block)]);
+      const float value = decode(element, code, static_cast<int>(at % element.dimension)) - zero;
+      values[static_cast<size_t>(at)] = value * scales[static_cast<size_t>(block)];
+    }
+}
+
+int64_t count_saturated(const QuantizedMatrix& matrix, std::span<const float> x) {
+  require_size("the input", x.size(), matrix.rows, matrix.columns);
+  const ScaleGrid grid = matrix.grid();
+  const std::vector<float> scales = matrix.scale_values();
+  const float low = lowest_value(matrix.format.element), high = largest_value(matrix.format.element);
+  int64_t count = 0;
+  for (int64_t at = 0; at < matrix.rows * matrix.columns; ++at) {
+    const int64_t block = grid.index(at / matrix.columns, at % matrix.columns);
+    const float zero = matrix.zeros.empty() ? 0.0f : static_cast<float>(matrix.zeros[static_cast<size_t>(block)]);
+    const float scaled = x[static_cast<size_t>(at)] / scales[static_cast<size_t>(block)];
+    if (scaled < low - zero || scaled > high - zero) ++count;
+  }
+  return count;
+}
+
+}  // namespace halftone
