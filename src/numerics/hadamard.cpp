@@ -88,11 +88,73 @@ std::vector<int8_t> hadamard_base(int64_t base) {
   }
 }
 
-RandomHadamard::RandomHadamard(int64_t k, uint64_t seed)
-    : size_(k), base_order_(hadamard_base_order(k)), seed_(seed), signs_(k > 0 ? k : 0, int8_t{1}) {
-  if (base_order_ == 0)
-    throw Unsupported("no Hadamard transform of length {}; lengths are 2^n times 1, 12, 20, 28, 36 or 40", k);
-  base_ = hadamard_base(base_order_);
+namespace {
+
+/// The bases, built once.
+const std::vector<int8_t>& cached_base(int64_t order) {
+  static const auto bases = [] {
+    std::array<std::vector<int8_t>, kBaseOrders.size()> all;
+    for (size_t i = 0; i < all.size(); ++i) all[i] = hadamard_base(kBaseOrders[i]);
+    return all;
+  }();
+  for (size_t i = 0; i < bases.size(); ++i)
+    if (kBaseOrders[i] == order) return bases[i];
+  throw InvalidArgument("there is no Hadamard base of order {}", order);
+}
+
+/// H = base (x) Sylvester(2^n), times `scale`: butterflies inside each of the segments, then the base across them.
+template <class T>
+void transform_block(std::span<T> row, const std::vector<int8_t>& base, int64_t order, bool transposed, T scale) {
+  const auto size = static_cast<int64_t>(row.size()), segment = size / order;
+  for (int64_t half = 1; half < segment; half *= 2)
+    for (int64_t start = 0; start < size; start += 2 * half)
+      for (int64_t i = start; i < start + half; ++i) {
+        const T a = row[i], b = row[i + half];
+        row[i] = a + b;
+        row[i + half] = a - b;
+      }
+  std::array<T, 40> mixed;
+  for (int64_t i = 0; i < segment; ++i) {
+    for (int64_t r = 0; r < order; ++r) {
+      T sum = 0;
+      for (int64_t c = 0; c < order; ++c) {
+        const int8_t entry = transposed ? base[c * order + r] : base[r * order + c];
+        sum += static_cast<T>(entry) * row[c * segment + i];
+      }
+      mixed[r] = sum * scale;
+    }
+    for (int64_t r = 0; r < order; ++r) row[r * segment + i] = mixed[r];
+  }
+}
+
+template <class T>
+void transform_row(std::span<T> row, int64_t block, bool transposed, T scale) {
+  const int64_t order = hadamard_base_order(block);
+  if (order == 0)
+    throw InvalidArgument("no Hadamard transform of length {}; lengths are 2^n times 1, 12, 20, 28, 36 or 40", block);
+  if (static_cast<int64_t>(row.size()) % block != 0)
+    throw InvalidArgument("a row of {} is no multiple of Hadamard blocks of {}", row.size(), block);
+  const auto& base = cached_base(order);
+  for (size_t at = 0; at < row.size(); at += static_cast<size_t>(block))
+    transform_block(row.subspan(at, static_cast<size_t>(block)), base, order, transposed, scale);
+}
+
+}  // namespace
+
+void hadamard_in_place(std::span<float> row, int64_t block, bool transposed) {
+  transform_row(row, block, transposed, 1.0f);
+}
+void hadamard_in_place(std::span<double> row, int64_t block, bool transposed) {
+  transform_row(row, block, transposed, 1.0);
+}
+
+RandomHadamard::RandomHadamard(int64_t k, uint64_t seed, int64_t block)
+    : size_(k), block_(block == 0 ? k : block), seed_(seed), signs_(k > 0 ? k : 0, int8_t{1}) {
+  if (hadamard_base_order(block_) == 0)
+    throw Unsupported("no Hadamard transform of length {}; lengths are 2^n times 1, 12, 20, 28, 36 or 40", block_);
+  if (k < 1 || k % block_ != 0)
+    throw InvalidArgument("a length of {} is no multiple of Hadamard blocks of {}; take a block that divides it", k,
+                          block_);
   if (seed_ == 0) return;
   PhiloxStream random(seed_);
   for (auto& sign : signs_) sign = (random() & 1u) != 0 ? int8_t{1} : int8_t{-1};
@@ -104,28 +166,7 @@ void RandomHadamard::transform(std::span<T> row, bool inverse) const {
     throw InvalidArgument("a Hadamard transform of length {} got a row of {}", size_, row.size());
   if (!inverse)
     for (int64_t i = 0; i < size_; ++i) row[i] *= static_cast<T>(signs_[i]);
-  // H = base (x) Sylvester(2^n): butterflies inside each of the base_order_ segments, then the base across them.
-  const int64_t segment = size_ / base_order_;
-  for (int64_t half = 1; half < segment; half *= 2)
-    for (int64_t start = 0; start < size_; start += 2 * half)
-      for (int64_t i = start; i < start + half; ++i) {
-        const T a = row[i], b = row[i + half];
-        row[i] = a + b;
-        row[i + half] = a - b;
-      }
-  const T scale = static_cast<T>(1.0 / std::sqrt(static_cast<double>(size_)));
-  std::array<T, 40> mixed;
-  for (int64_t i = 0; i < segment; ++i) {
-    for (int64_t r = 0; r < base_order_; ++r) {
-      T sum = 0;
-      for (int64_t c = 0; c < base_order_; ++c) {
-        const int8_t entry = inverse ? base_[c * base_order_ + r] : base_[r * base_order_ + c];
-        sum += static_cast<T>(entry) * row[c * segment + i];
-      }
-      mixed[r] = sum * scale;
-    }
-    for (int64_t r = 0; r < base_order_; ++r) row[r * segment + i] = mixed[r];
-  }
+  transform_row(row, block_, inverse, static_cast<T>(1.0 / std::sqrt(static_cast<double>(block_))));
   if (inverse)
     for (int64_t i = 0; i < size_; ++i) row[i] *= static_cast<T>(signs_[i]);
 }

@@ -1,0 +1,3 @@
+// Rotations for AVX-512.
+#define HALFTONE_ISA_NAMESPACE avx512
+#include "kernels/cpu/hadamard/hadamard-inl.h"
