@@ -64,9 +64,11 @@ static inline I as_int(F a) { return _mm512_castps_si512(a); }
 static inline I load_words(const void* p, int64_t n) { return _mm512_maskz_loadu_epi32(first_lanes(n), p); }
 static inline void store_words(void* p, I a) { _mm512_storeu_si512(p, a); }
 static inline I bit_and(I a, I b) { return _mm512_and_si512(a, b); }
+static inline I bit_or(I a, I b) { return _mm512_or_si512(a, b); }
 static inline I add_int(I a, I b) { return _mm512_add_epi32(a, b); }
 static inline I max_int(I a, I b) { return _mm512_max_epi32(a, b); }
-static inline I shift_right(I a, int bits) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(bits)); }
+static inline I shift_right(I a, int bits) { return (I)((__v16su)a >> bits); }
+static inline I shift_left(I a, int bits) { return (I)((__v16su)a << bits); }
 static inline F to_float(I a) { return _mm512_cvtepi32_ps(a); }
 static inline I to_int(F a) { return _mm512_cvtps_epi32(a); }  // half to even
 static inline F load_half(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p)); }
@@ -74,13 +76,35 @@ static inline void store_half(uint16_t* p, F a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 static inline I load_bytes(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)); }
+/// n signed bytes, zero past them.
+static inline I load_signed_bytes(const void* p, int64_t n) {
+  return _mm512_cvtepi8_epi32(n >= kLanes ? _mm_loadu_si128((const __m128i*)p)
+                                          : _mm_maskz_loadu_epi8(first_lanes(n), p));
+}
+/// n unsigned 16-bit words, zero past them.
+static inline I load_shorts(const void* p, int64_t n) {
+  return _mm512_cvtepu16_epi32(n >= kLanes ? _mm256_loadu_si256((const __m256i*)p)
+                                           : _mm256_maskz_loadu_epi16(first_lanes(n), p));
+}
+/// Entry index mod kLanes of the table, in every lane.
+static inline F look_up(F table, I index) { return _mm512_permutexvar_ps(index, table); }
 /// The low 8 bits of every lane.
 static inline void store_bytes(void* p, I a) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(a)); }
 /// The low 16 bits of every lane, read as f16.
 static inline F half_words(I a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
 static inline float sum(F a) { return _mm512_reduce_add_ps(a); }
+/// The sums of four vectors, each by the tree l+8, l+4, l+2, l+1 over its lanes l.
+static inline void sum4(const F* a, float* out) {
+  const F ab = add(_mm512_shuffle_f32x4(a[0], a[1], 0x44), _mm512_shuffle_f32x4(a[0], a[1], 0xee));
+  const F cd = add(_mm512_shuffle_f32x4(a[2], a[3], 0x44), _mm512_shuffle_f32x4(a[2], a[3], 0xee));
+  F s = add(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  s = add(s, _mm512_permute_ps(s, 0x4e));
+  s = add(s, _mm512_permute_ps(s, 0xb1));
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s)));
+}
 static inline float maximum(F a) { return _mm512_reduce_max_ps(a); }
 static inline int32_t maximum_int(I a) { return _mm512_reduce_max_epi32(a); }
+static inline int32_t sum_int(I a) { return _mm512_reduce_add_epi32(a); }
 
 static inline D zero_d() { return _mm512_setzero_pd(); }
 static inline D set_d(double x) { return _mm512_set1_pd(x); }
@@ -177,9 +201,11 @@ static inline I as_int(F a) { return _mm256_castps_si256(a); }
 static inline I load_words(const void* p, int64_t n) { return _mm256_maskload_epi32((const int*)p, first_lanes(n)); }
 static inline void store_words(void* p, I a) { _mm256_storeu_si256((__m256i*)p, a); }
 static inline I bit_and(I a, I b) { return _mm256_and_si256(a, b); }
+static inline I bit_or(I a, I b) { return _mm256_or_si256(a, b); }
 static inline I add_int(I a, I b) { return _mm256_add_epi32(a, b); }
 static inline I max_int(I a, I b) { return _mm256_max_epi32(a, b); }
-static inline I shift_right(I a, int bits) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(bits)); }
+static inline I shift_right(I a, int bits) { return (I)((__v8su)a >> bits); }
+static inline I shift_left(I a, int bits) { return (I)((__v8su)a << bits); }
 static inline F to_float(I a) { return _mm256_cvtepi32_ps(a); }
 static inline I to_int(F a) { return _mm256_cvtps_epi32(a); }  // half to even
 static inline F load_half(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)); }
@@ -187,6 +213,22 @@ static inline void store_half(uint16_t* p, F a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 static inline I load_bytes(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
+/// The first n * size < 16 bytes of p, then zeros; reads nothing past them.
+static inline __m128i load_first(const void* p, int64_t n, int size) {
+  alignas(16) unsigned char bytes[16] = {};
+  for (int64_t i = 0; i < n * size; ++i) bytes[i] = ((const unsigned char*)p)[i];
+  return _mm_load_si128((const __m128i*)bytes);
+}
+/// n signed bytes, zero past them.
+static inline I load_signed_bytes(const void* p, int64_t n) {
+  return _mm256_cvtepi8_epi32(n >= kLanes ? _mm_loadl_epi64((const __m128i*)p) : load_first(p, n, 1));
+}
+/// n unsigned 16-bit words, zero past them.
+static inline I load_shorts(const void* p, int64_t n) {
+  return _mm256_cvtepu16_epi32(n >= kLanes ? _mm_loadu_si128((const __m128i*)p) : load_first(p, n, 2));
+}
+/// Entry index mod kLanes of the table, in every lane.
+static inline F look_up(F table, I index) { return _mm256_permutevar8x32_ps(table, index); }
 /// The low 8 bits of every lane.
 static inline void store_bytes(void* p, I a) {
   const I low = _mm256_and_si256(a, _mm256_set1_epi32(255));
@@ -204,6 +246,11 @@ static inline float sum(F a) {
   x = _mm_add_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps(x, x, 1)));
 }
+/// The sums of four vectors, each by the tree l+1, l+2, l+4 over its lanes l.
+static inline void sum4(const F* a, float* out) {
+  const F s = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+}
 static inline float maximum(F a) {
   __m128 x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
@@ -213,6 +260,11 @@ static inline int32_t maximum_int(I a) {
   __m128i x = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0x4e));
   return _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
+}
+static inline int32_t sum_int(I a) {
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
 static inline D zero_d() { return _mm256_setzero_pd(); }
@@ -296,6 +348,22 @@ static inline F exp(F x) {
   p = fma(p, r, set(0.5f));
   p = fma(mul(p, r), r, r);  // e^r - 1: adding the 1 last loses half a unit only
   return scale_by_power(add(p, set(1.0f)), n);
+}
+
+/// 2^x for x <= 0 with a relative error below 3 units (of 2^-24), exactly 1 at 0, gradual underflow, 0 from -160 down;
+/// NaN stays NaN. A minimax polynomial of degree 5 on [-1/2, 1/2] (error 9.2e-8) whose constant is held at 1.
+static inline F exp2_negative(F x) {
+  x = max(set(-160.0f), x);
+  const F shifter = set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const F n = sub(add(x, shifter), shifter);
+  const F r = sub(x, n);
+  F p = set(1.32647273e-3f);
+  p = fma(p, r, set(9.67151279e-3f));
+  p = fma(p, r, set(5.55073374e-2f));
+  p = fma(p, r, set(2.40222421e-1f));
+  p = fma(p, r, set(6.93146978e-1f));
+  p = fma(p, r, set(1.0f));
+  return scale_by_power(p, n);
 }
 
 }  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE

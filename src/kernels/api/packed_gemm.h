@@ -1,0 +1,95 @@
+// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n] in integers: quantised weights interleaved for dot-product and matrix
+// instructions (numerics/interleaved.h), activations in int8 with one scale a token or one every 32 inputs.
+//
+// With c the stored codes, a the activations' codes and G the elements that share both scales:
+//   y = sum_G s_w[n, G] * s_x[m, G] * ( sum_{k in G} c a - zero[n, G] * sum_{k in G} a )
+// The bracket is an exact int32. Every entry multiplies the two scales first and adds by fused multiply-add in the
+// order of K, so all instruction sets give the same bits, for any M, thread count and position in the batch. Where
+// neither scale changes along K the whole sum is exact.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "kernels/api/gemm.h"
+#include "kernels/api/table.h"
+#include "numerics/interleaved.h"
+
+namespace halftone::kernels {
+
+/// What shares a scale of the activations.
+enum class ActivationScales : uint8_t {
+  Row,   ///< a token: scale = max|x| / 127
+  Unit,  ///< 32 inputs, the scale rounded to f16: exactly ggml's Q8_0 blocks
+};
+
+std::string_view to_string(ActivationScales scales);
+
+struct PackedGemmProblem {
+  int64_t m = 1;
+  int64_t n = 0;
+  int64_t k = 0;
+  ElementType weight = ElementType::Int4;   ///< Int8, Int4 or Int2
+  ScaleLayout scales = ScaleLayout::Group;  ///< Row, Group or TwoLevel (Int4 only)
+  int64_t group = 32;                       ///< a multiple of 32 (the last may be short); 0 with Row
+  bool zero_points = false;                 ///< else the zero code is 128, 8 or 2
+  ActivationScales activations = ActivationScales::Row;
+};
+
+std::string to_string(const PackedGemmProblem& problem);
+
+/// Interleaved weights; codes 64-byte aligned.
+struct PackedWeightView {
+  const uint8_t* codes = nullptr;     ///< interleaved_bytes(weight, N, K)
+  const uint16_t* scales = nullptr;   ///< f16 [tiles][groups][16], Group only
+  const float* row_scales = nullptr;  ///< [tiles * 16], Row and TwoLevel
+  const uint8_t* group_scales =
+      nullptr;                     ///< [tiles][groups][16], 1..16, TwoLevel only; code - zero, times it, fits int8
+  const uint8_t* zeros = nullptr;  ///< [tiles][groups][16] codes that mean zero; null when symmetric
+};
+
+/// int8 activations, as quantize_activations makes them: codes in -127..127.
+struct PackedActivationView {
+  const int8_t* codes = nullptr;  ///< [M, code_stride], zero past K
+  int64_t code_stride = 0;        ///< a multiple of 64, >= K
+  const float* scales = nullptr;  ///< [M] for Row, [M, units] for Unit
+  const int32_t* sums = nullptr;  ///< [M, units] sums of a unit's codes
+};
+
+struct PackedGemmArgs {
+  PackedActivationView x;
+  PackedWeightView w;
+  const float* bias = nullptr;  ///< [N] or null
+  float* y = nullptr;           ///< [M, N], rows `y_stride` apart
+  int64_t y_stride = 0;
+};
+
+/// Every entry of this build, best first, the double reference last.
+KernelTable<PackedGemmProblem, PackedGemmArgs> packed_gemm_table();
+
+/// Runs the first entry that supports `problem`. Throws InvalidArgument for malformed problems or missing pointers.
+void packed_gemm(ExecContext& context, const PackedGemmProblem& problem, const PackedGemmArgs& args);
+
+/// x -> int8 codes: code = x * (127 / max|x|) rounded half to even over the row or unit; an all-zero one has codes and
+/// scale 0. Unit scales are rounded to f16 (and kept below its largest value) after the codes were made, as ggml does.
+struct QuantizeActivationsProblem {
+  int64_t rows = 0;
+  int64_t k = 0;
+  ActivationScales scales = ActivationScales::Row;
+};
+struct QuantizeActivationsArgs {
+  const float* x = nullptr;  ///< [rows, k], rows `x_stride` apart
+  int64_t x_stride = 0;
+  int8_t* codes = nullptr;  ///< [rows, code_stride]; set to 0 past k
+  int64_t code_stride = 0;  ///< a multiple of 64, >= k
+  float* scales = nullptr;  ///< [rows], or [rows, units]
+  int32_t* sums = nullptr;  ///< [rows, units]
+};
+std::string to_string(const QuantizeActivationsProblem& problem);
+KernelTable<QuantizeActivationsProblem, QuantizeActivationsArgs> quantize_activations_table();
+/// A NaN or infinity in x throws NumericError naming the row.
+void quantize_activations(ExecContext& context, const QuantizeActivationsProblem& problem,
+                          const QuantizeActivationsArgs& args);
+
+}  // namespace halftone::kernels

@@ -1,0 +1,266 @@
+// The packed GEMM with AMX: tiles of 16 tokens x 16 weight rows x 32 or 64 elements (Intel SDM, TDPBSSD).
+//
+// The codes of one weight tile become signed bytes in scratch once (code - zero, times the group's factor with
+// two-level scales), in the order that the instruction wants, and meet all tokens there. Where the whole row has one
+// scale, sums stay in the tile registers along K; otherwise a tile of int32 sums is stored at every fold and added to
+// 16 vectors of floats with the arithmetic of packed_gemm-inl.h: the same bits as every other entry.
+#define HALFTONE_ISA_NAMESPACE amx
+#include "kernels/cpu/packed_gemm/dot-inl.h"
+#include "kernels/cpu/packed_gemm/packed_task.h"
+
+namespace halftone::kernels::amx {
+
+namespace {
+
+constexpr int kTokens = 16;           // rows of a tile register
+constexpr int64_t kTokenChunk = 256;  // activations that stay in the second-level cache while weight tiles pass
+constexpr int64_t kSignedUnit = 512;  // bytes of a unit of 16 rows as signed bytes
+constexpr int kSumsSize = 256;        // int32 sums of a tile register
+// A stored tile is not forwarded to loads: folds follow this many units behind the matrix instructions.
+constexpr int kDistance = 4;
+constexpr int kRing = 8;
+static_assert(kRing * kSumsSize * 4 <= kAmxRingBytes);
+
+// Tile registers. An instruction takes some 50 cycles and a new one could start every 16, so four sums take turns.
+constexpr int kSums = 0, kX = 4, kW = 6;  // 4 of sums, 2 of activations, 2 of weights
+
+// The compiler's intrinsics take literal register numbers only, and g++ 12's do not say that they touch memory.
+template <int kTile>
+[[gnu::always_inline]] inline void tile_zero() {
+  __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTile));
+}
+template <int kTile>
+[[gnu::always_inline]] inline void tile_load(const void* base, int64_t stride) {
+  __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(base), "r"(stride) : "memory");
+}
+template <int kTile>
+[[gnu::always_inline]] inline void tile_store(void* base, int64_t stride) {
+  __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(base), "r"(stride) : "memory");
+}
+/// kSum += kInput * kWeights, signed bytes.
+template <int kSum, int kInput, int kWeights>
+[[gnu::always_inline]] inline void tile_dot() {
+  __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kInput), "i"(kWeights));
+}
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t column_bytes[16] = {};
+  uint8_t rows[16] = {};
+
+  void set(int tile, int row_count, int bytes) {
+    rows[tile] = static_cast<uint8_t>(row_count);
+    column_bytes[tile] = static_cast<uint16_t>(bytes);
+  }
+};
+
+/// `depth`: elements of K that one instruction multiplies, 32 or 64. `rows`: tokens of the first and the second tile of
+/// activations; the sums of weight tile j and token tile i are register kSums + 2 i + j.
+void configure(int rows, int second_rows, int depth) {
+  TileConfig config;
+  for (int i = 0; i < 2; ++i) {
+    const int count = i == 0 ? rows : second_rows;
+    config.set(kSums + 2 * i, count, 64);
+    config.set(kSums + 2 * i + 1, count, 64);
+    config.set(kX + i, count, depth);
+    config.set(kW + i, depth / 4, 64);
+  }
+  // Not _tile_loadconfig: g++ 12 believes that it reads eight bytes only, and drops the other stores.
+  __asm__ volatile("ldtilecfg %0" : : "m"(config) : "memory");
+}
+
+/// (code - zero) * factor of a tile as bytes, unit after unit, with a unit of zeros after an odd number.
+template <ElementType kType>
+void expand(const PackedTask& t, int64_t tile, int8_t* out) {
+  const uint8_t* unit = t.codes + tile * t.units * t.unit_bytes;
+  for (int64_t u = 0; u < t.units; ++u, unit += t.unit_bytes) {
+    const int64_t at = (tile * t.groups + u / t.group_units) * 16;
+    // One byte a row, repeated for its four elements of a line.
+    const auto spread = [](const uint8_t* bytes) { return _mm512_mullo_epi32(load_bytes(bytes), set_int(0x01010101)); };
+    const I zero = t.zeros != nullptr ? spread(t.zeros + at) : _mm512_set1_epi8(static_cast<char>(t.zero));
+    UnitCodes w = unpack<kType>(unit);
+    if (t.two_level) {
+      // Below 256 as products (QoQ, arXiv:2405.04532 section 5.2), so 16-bit multiplication never carries.
+      const I factor = load_bytes(t.group_scales + at);
+      const I factors = _mm512_or_si512(factor, _mm512_slli_epi32(factor, 16));
+      const I offset = _mm512_mullo_epi16(_mm512_and_si512(zero, _mm512_set1_epi16(255)), factors);
+      const I offsets = _mm512_or_si512(_mm512_and_si512(offset, _mm512_set1_epi16(255)), _mm512_slli_epi16(offset, 8));
+      unrolled<kUnitQuads>(
+          [&](int i) HALFTONE_INLINE { w.q[i] = _mm512_sub_epi8(_mm512_mullo_epi16(w.q[i], factors), offsets); });
+    } else {
+      unrolled<kUnitQuads>([&](int i) HALFTONE_INLINE { w.q[i] = _mm512_sub_epi8(w.q[i], zero); });
+    }
+    unrolled<kUnitQuads>([&](int i) HALFTONE_INLINE { _mm512_store_si512(out + 64 * i, w.q[i]); });
+    out += kSignedUnit;
+  }
+  if (t.units % 2 != 0) unrolled<8>([&](int i) HALFTONE_INLINE { _mm512_store_si512(out + 64 * i, set_int(0)); });
+}
+
+void expand(const PackedTask& t, int64_t tile, int8_t* out) {
+  if (t.weight == ElementType::Int8) return expand<ElementType::Int8>(t, tile, out);
+  if (t.weight == ElementType::Int4) return expand<ElementType::Int4>(t, tile, out);
+  expand<ElementType::Int2>(t, tile, out);
+}
+
+/// y = value * scale + bias for `count` tokens from m on; the scales of lane_block.
+void write(const PackedTask& t, int64_t m, int count, int64_t tile, const F* values) {
+  const int64_t n = tile * 16, left = t.n - n;
+  for (int r = 0; r < count; ++r) {
+    F scale = t.unit_scales ? set(1.0f) : set(t.x_scales[m + r]);
+    if (!t.grouped) scale = mul(load(t.row_scales + n), scale);
+    F y = mul(values[r], scale);
+    if (t.bias != nullptr) y = add(y, load(t.bias + n, left));
+    store(t.y + (m + r) * t.y_stride + n, y, left);
+  }
+}
+
+void write_sums(const PackedTask& t, int64_t m, int count, int64_t tile, const int32_t* sums) {
+  F values[kTokens];
+  unrolled<kTokens>([&](int r) HALFTONE_INLINE { values[r] = to_float(_mm512_load_si512(sums + 16 * r)); });
+  write(t, m, count, tile, values);
+}
+
+/// A place in the output: `count` tokens from m on in up to two tiles of 16, and `tiles` weight tiles, 1 or 2.
+struct Block {
+  int64_t m;
+  int count;
+  int64_t tile;
+  int tiles;
+  const int8_t* w;      ///< their signed codes
+  int64_t tile_stride;  ///< bytes from one tile's to the next
+};
+
+/// Sums along all of K in the tile registers; 64 elements an instruction.
+template <bool kTwoInputs, bool kTwoTiles>
+void whole_block(const PackedTask& t, const Block& b, int32_t* sums) {
+  tile_zero<kSums>();
+  if constexpr (kTwoTiles) tile_zero<kSums + 1>();
+  if constexpr (kTwoInputs) tile_zero<kSums + 2>();
+  if constexpr (kTwoInputs && kTwoTiles) tile_zero<kSums + 3>();
+  const int8_t* x = t.x + b.m * t.x_stride;
+  for (int64_t u = 0; u < t.units; u += 2) {
+    tile_load<kX>(x + u * 32, t.x_stride);
+    tile_load<kW>(b.w + u * kSignedUnit, 64);
+    tile_dot<kSums, kX, kW>();
+    if constexpr (kTwoTiles) {
+      tile_load<kW + 1>(b.w + b.tile_stride + u * kSignedUnit, 64);
+      tile_dot<kSums + 1, kX, kW + 1>();
+    }
+    if constexpr (kTwoInputs) {
+      tile_load<kX + 1>(x + kTokens * t.x_stride + u * 32, t.x_stride);
+      tile_dot<kSums + 2, kX + 1, kW>();
+      if constexpr (kTwoTiles) tile_dot<kSums + 3, kX + 1, kW + 1>();
+    }
+  }
+  const int first = b.count < kTokens ? b.count : kTokens;
+  tile_store<kSums>(sums, 64);
+  if constexpr (kTwoTiles) tile_store<kSums + 1>(sums + kSumsSize, 64);
+  if constexpr (kTwoInputs) tile_store<kSums + 2>(sums + 2 * kSumsSize, 64);
+  if constexpr (kTwoInputs && kTwoTiles) tile_store<kSums + 3>(sums + 3 * kSumsSize, 64);
+  write_sums(t, b.m, first, b.tile, sums);
+  if constexpr (kTwoTiles) write_sums(t, b.m, first, b.tile + 1, sums + kSumsSize);
+  if constexpr (kTwoInputs) {
+    write_sums(t, b.m + kTokens, b.count - kTokens, b.tile, sums + 2 * kSumsSize);
+    if constexpr (kTwoTiles) write_sums(t, b.m + kTokens, b.count - kTokens, b.tile + 1, sums + 3 * kSumsSize);
+  }
+}
+
+/// The integer sums of fold number `fold`, `step` units, of up to 16 tokens and 16 rows, to memory.
+template <int kTurn>
+[[gnu::always_inline]] inline void sum_fold(const PackedTask& t, const int8_t* x, const int8_t* w, int64_t fold,
+                                            int64_t step, int32_t* ring) {
+  const int64_t begin = fold * step, end = begin + step < t.units ? begin + step : t.units;
+  tile_zero<kSums + kTurn>();
+  for (int64_t u = begin; u < end; ++u) {
+    tile_load<kX>(x + u * 32, t.x_stride);
+    tile_load<kW + kTurn>(w + u * kSignedUnit, 64);
+    tile_dot<kSums + kTurn, kX, kW + kTurn>();
+  }
+  tile_store<kSums + kTurn>(ring + fold % kRing * kSumsSize, 64);
+}
+
+/// Folds every `step` units, kDistance folds behind the matrix instructions. One tile of tokens, one of weights.
+template <bool kGrouped, bool kUnitScales>
+void folded_block(const PackedTask& t, const Block& b, int32_t* ring) {
+  const int64_t step = kUnitScales ? 1 : t.group_units, folds = (t.units + step - 1) / step;
+  const int8_t* x = t.x + b.m * t.x_stride;
+  F real[kTokens];
+  unrolled<kTokens>([&](int r) HALFTONE_INLINE { real[r] = zero(); });
+  const float* x_scales[kTokens];  // tokens past the last repeat it: their sums are never written
+  for (int r = 0; r < kTokens; ++r) x_scales[r] = t.x_scales + (b.m + (r < b.count ? r : b.count - 1)) * t.units;
+  const auto issue = [&](int64_t fold) HALFTONE_INLINE {
+    if (fold % 2 == 0)
+      sum_fold<0>(t, x, b.w, fold, step, ring);
+    else
+      sum_fold<1>(t, x, b.w, fold, step, ring);
+  };
+  for (int64_t fold = 0; fold < kDistance && fold < folds; ++fold) issue(fold);
+  for (int64_t fold = 0; fold < folds; ++fold) {
+    if (fold + kDistance < folds) issue(fold + kDistance);
+    const int32_t* sums = ring + fold % kRing * kSumsSize;
+    const int64_t u = fold * step;
+    const F scale = kGrouped ? load_half(t.scales + (b.tile * t.groups + u / t.group_units) * 16) : set(1.0f);
+    unrolled<kTokens>([&](int r) HALFTONE_INLINE {
+      const F value = to_float(_mm512_load_si512(sums + 16 * r));
+      F factor = scale;
+      if constexpr (kUnitScales) {
+        const F input = set(x_scales[r][u]);
+        factor = kGrouped ? mul(scale, input) : input;
+      }
+      real[r] = fma(value, factor, real[r]);
+    });
+  }
+  write(t, b.m, b.count, b.tile, real);
+}
+
+using BlockFunction = void (*)(const PackedTask& t, const Block& b, int32_t* sums);
+
+/// Tokens [m, m + count), at most 32, against one or two tiles.
+void run_block(const PackedTask& t, const Block& b, bool folded, int32_t* sums) {
+  if (!folded) {
+    const BlockFunction whole = b.count > kTokens
+                                    ? (b.tiles > 1 ? whole_block<true, true> : whole_block<true, false>)
+                                    : (b.tiles > 1 ? whole_block<false, true> : whole_block<false, false>);
+    return whole(t, b, sums);
+  }
+  const BlockFunction fold =
+      t.grouped ? (t.unit_scales ? folded_block<true, true> : folded_block<true, false>) : folded_block<false, true>;
+  for (int i = 0; i < b.tiles; ++i)
+    fold(t, {b.m, b.count, b.tile + i, 1, b.w + i * b.tile_stride, b.tile_stride}, sums);
+}
+
+/// Tokens [m0, m1) in blocks of `tokens`, all of which the configuration fits, against all tiles.
+void run_tokens(const PackedTask& t, int64_t m0, int64_t m1, int tokens, int64_t tile0, int64_t tile1, bool folded,
+                void* scratch) {
+  auto* w = static_cast<int8_t*>(scratch);
+  const int64_t tile_stride = (t.units + t.units % 2) * kSignedUnit;
+  auto* sums = reinterpret_cast<int32_t*>(w + 2 * tile_stride);
+  for (int64_t begin = m0; begin < m1; begin += kTokenChunk) {
+    const int64_t end = begin + kTokenChunk < m1 ? begin + kTokenChunk : m1;
+    for (int64_t tile = tile0; tile < tile1; tile += 2) {
+      const int tiles = tile + 1 < tile1 ? 2 : 1;
+      for (int i = 0; i < tiles; ++i) expand(t, tile + i, w + i * tile_stride);
+      for (int64_t m = begin; m < end; m += tokens)
+        run_block(t, {m, tokens, tile, tiles, w, tile_stride}, folded, sums);
+    }
+  }
+}
+
+}  // namespace
+
+void packed_gemm(const PackedTask& t, int64_t m0, int64_t m1, int64_t tile0, int64_t tile1, void* scratch) {
+  const bool folded = t.unit_scales || t.grouped;
+  const int tokens = folded ? kTokens : 2 * kTokens, depth = folded ? 32 : 64;
+  const int64_t tail = m1 - (m1 - m0) % tokens;  // where the last, partly filled block begins
+  if (tail > m0) {
+    configure(kTokens, kTokens, depth);
+    run_tokens(t, m0, tail, tokens, tile0, tile1, folded, scratch);
+  }
+  if (const int count = static_cast<int>(m1 - tail); count > 0) {
+    configure(count < kTokens ? count : kTokens, count > kTokens ? count - kTokens : 1, depth);
+    run_tokens(t, tail, m1, count, tile0, tile1, folded, scratch);
+  }
+  __asm__ volatile("tilerelease");
+}
+
+}  // namespace halftone::kernels::amx

@@ -1,0 +1,72 @@
+// Activations to int8 for the packed GEMM; the rules are those of kernels/api/packed_gemm.h.
+#pragma once
+
+#include "kernels/cpu/packed_gemm/packed_task.h"
+#include "kernels/cpu/simd-inl.h"
+
+namespace halftone::kernels::HALFTONE_ISA_NAMESPACE {
+
+inline constexpr int32_t kInfinity = 0x7f800000;
+inline constexpr float kLargestHalf = 65504;
+
+/// Bits of max|x|: floats without their sign compare like integers, and anything not finite comes out on top.
+static int32_t magnitude(const float* x, int64_t k) {
+  const I mask = set_int(0x7fffffff);
+  I top = set_int(0);
+  for (int64_t i = 0; i < k; i += kLanes) top = max_int(bit_and(as_int(load(x + i, k - i)), mask), top);
+  return maximum_int(top);
+}
+
+/// Codes of the 32 elements at x, `left` of them real, and their sum.
+static int32_t unit_codes(const float* x, int64_t left, float inverse, int8_t* codes) {
+  I sum = set_int(0);
+  for (int64_t i = 0; i < 32; i += kLanes) {
+    const F scaled = i < left ? mul(load(x + i, left - i), set(inverse)) : zero();
+    const I code = to_int(max(set(-127.0f), min(set(127.0f), scaled)));
+    store_bytes(codes + i, code);
+    sum = add_int(sum, code);
+  }
+  return sum_int(sum);
+}
+
+static void clear(int8_t* codes, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) codes[i] = 0;
+}
+
+static float inverse_of(float top) { return top > 127 / 3.4e38f ? 127 / top : 0; }  // else 127 / top overflows
+
+static bool by_row(const float* x, int64_t k, int8_t* codes, int64_t code_stride, float* scales, int32_t* sums) {
+  const int32_t bits = magnitude(x, k);
+  const bool finite = bits < kInfinity;
+  const float top = finite ? __builtin_bit_cast(float, bits) : 0;
+  *scales = finite ? top / 127 : __builtin_nanf("");
+  int64_t i = 0;
+  for (; i < k; i += 32) sums[i / 32] = finite ? unit_codes(x + i, k - i, inverse_of(top), codes + i) : 0;
+  clear(codes, finite ? i : 0, code_stride);
+  return finite;
+}
+
+static bool by_unit(const float* x, int64_t k, int8_t* codes, int64_t code_stride, float* scales, int32_t* sums) {
+  bool finite = true;
+  int64_t i = 0;
+  for (; i < k; i += 32) {
+    const int32_t bits = magnitude(x + i, k - i < 32 ? k - i : 32);
+    if (bits >= kInfinity) {
+      finite = false;
+      clear(codes, i, i + 32);
+      scales[i / 32] = __builtin_nanf("");
+      sums[i / 32] = 0;
+      continue;
+    }
+    const float top = __builtin_bit_cast(float, bits);
+    const float scale = top / 127 < kLargestHalf ? top / 127 : kLargestHalf;
+    scales[i / 32] = _cvtsh_ss(static_cast<uint16_t>(_cvtss_sh(scale, _MM_FROUND_TO_NEAREST_INT)));
+    sums[i / 32] = unit_codes(x + i, k - i, inverse_of(top), codes + i);
+  }
+  clear(codes, i, code_stride);
+  return finite;
+}
+
+const QuantizeActivationRow kQuantizeActivation = {by_row, by_unit};
+
+}  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE

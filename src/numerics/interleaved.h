@@ -1,0 +1,49 @@
+// The layout of quantised weights that dot-product instructions read without a shuffle: rows in tiles of 16, elements
+// in units of 32, so that one 64-byte line gives four consecutive elements of each of 16 rows (a lane a row: no
+// horizontal sums), and so that a unit is at once an operand tile of the AMX matrix instructions.
+//
+//   tile t holds rows 16t .. 16t+15, unit u elements 32u .. 32u+31; units of a tile follow each other, then the next
+//   tile. Int8   512 bytes a unit: byte 64q + 4r + i is element 4q + i of row r, stored as code + 128 (0..255) Int4 256
+//   bytes a unit: byte 64q + 4r + i has element 4q + i in its low nibble, element 16 + 4q + i in its high one Int2 128
+//   bytes a unit: byte 64q + 4r + i has element 8b + 4q + i in bits 2b and 2b+1 scales, zeros and other values of
+//   groups: [tiles][groups][16]
+// Rows past N and elements past K are zero bytes; what they multiply is zero.
+#pragma once
+
+#include <cstdint>
+
+#include "numerics/formats.h"
+
+namespace halftone {
+
+inline constexpr int64_t kTileRows = 16;    ///< weight rows of a tile
+inline constexpr int64_t kUnitLength = 32;  ///< elements along K of a unit
+
+constexpr int64_t tiles_of(int64_t n) { return (n + kTileRows - 1) / kTileRows; }
+constexpr int64_t units_of(int64_t k) { return (k + kUnitLength - 1) / kUnitLength; }
+/// Bytes of one unit of one tile: 512, 256 or 128.
+constexpr int64_t unit_bytes(ElementType type) { return kTileRows * kUnitLength * bits_of(type) / 8; }
+constexpr int64_t interleaved_bytes(ElementType type, int64_t n, int64_t k) {
+  return tiles_of(n) * units_of(k) * unit_bytes(type);
+}
+
+/// Rows [N, row_bytes(type, K)] in the layout of formats.h (Int8, Int4 or Int2) to interleaved_bytes(type, N, K) bytes.
+void interleave(ElementType type, int64_t n, int64_t k, const uint8_t* rows, uint8_t* interleaved);
+/// The exact inverse.
+void deinterleave(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* rows);
+
+/// The stored code (0..255, 0..15 or 0..3) of row n, element k.
+int interleaved_code(ElementType type, int64_t k_total, const uint8_t* interleaved, int64_t n, int64_t k);
+
+/// Values of groups [N, groups] to [tiles][groups][16]; rows past N become T{}.
+template <class T>
+void interleave_groups(int64_t n, int64_t groups, const T* rows, T* interleaved) {
+  for (int64_t t = 0; t < tiles_of(n); ++t)
+    for (int64_t g = 0; g < groups; ++g)
+      for (int64_t r = 0; r < kTileRows; ++r) {
+        const int64_t row = t * kTileRows + r;
+        *interleaved++ = row < n ? rows[row * groups + g] : T{};
+      }
+}
+
+}  // namespace halftone

@@ -1,0 +1,405 @@
+// Every entry of packed_gemm_table() against dense double arithmetic on values that the test makes itself, and against
+// each other, bit for bit; quantize_activations_table() against its oracle.
+#include "kernels/api/packed_gemm.h"
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernel_test.h"
+#include "numerics/half.h"
+#include "numerics/packing.h"
+
+namespace halftone::kernels {
+namespace {
+
+template <class T>
+struct AlignedAllocator {
+  using value_type = T;
+  AlignedAllocator() = default;
+  template <class U>
+  AlignedAllocator(const AlignedAllocator<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(::operator new (n * sizeof(T), std::align_val_t{64})); }
+  void deallocate(T* p, size_t) { ::operator delete (p, std::align_val_t{64}); }
+  bool operator==(const AlignedAllocator&) const { return true; }
+};
+using AlignedBytes = std::vector<uint8_t, AlignedAllocator<uint8_t>>;
+
+/// Random operands of a problem, as the kernels take them and dense in double.
+struct Case {
+  PackedGemmProblem problem;
+  std::vector<double> x, w;  // [M, K], [N, K]
+  AlignedBytes codes;
+  std::vector<uint16_t> scales;
+  std::vector<float> row_scales, x_scales, bias;
+  std::vector<uint8_t> group_scales, zeros;
+  std::vector<int8_t> x_codes;
+  std::vector<int32_t> x_sums;
+  int64_t code_stride, y_stride, units;
+
+  Case(const PackedGemmProblem& p, uint32_t seed) : problem(p), random(seed) {
+    units = units_of(p.k);
+    code_stride = (p.k + 63) / 64 * 64 + 64 * (p.k % 2);
+    y_stride = p.n + 3;
+    make_activations();
+    make_weights();
+    for (int64_t n = 0; n < p.n; ++n) bias.push_back(real());
+  }
+
+  PackedGemmArgs args(std::vector<float>& y, int64_t first_row = 0) {
+    const bool by_unit = problem.activations == ActivationScales::Unit;
+    return {.x = {.codes = x_codes.data() + first_row * code_stride,
+                  .code_stride = code_stride,
+                  .scales = x_scales.data() + first_row * (by_unit ? units : 1),
+                  .sums = x_sums.data() + first_row * units},
+            .w = {.codes = codes.data(),
+                  .scales = scales.empty() ? nullptr : scales.data(),
+                  .row_scales = row_scales.empty() ? nullptr : row_scales.data(),
+                  .group_scales = group_scales.empty() ? nullptr : group_scales.data(),
+                  .zeros = zeros.empty() ? nullptr : zeros.data()},
+            .bias = problem.n % 2 == 1 ? bias.data() : nullptr,
+            .y = y.data(),
+            .y_stride = y_stride};
+  }
+
+ private:
+  int integer(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); }
+  float real() { return std::normal_distribution<float>()(random); }
+  float scale() { return f16_to_f32(f32_to_f16(std::exp2(std::uniform_real_distribution<float>(-9, -4)(random)))); }
+
+  void make_activations() {
+    const PackedGemmProblem& p = problem;
+    x_codes.assign(static_cast<size_t>(p.m * code_stride), 0);
+    x_sums.assign(static_cast<size_t>(p.m * units), 0);
+    for (int64_t m = 0; m < p.m; ++m)
+      for (int64_t k = 0; k < p.k; ++k) {
+        if (k == 0 || (k % kUnitLength == 0 && p.activations == ActivationScales::Unit)) x_scales.push_back(scale());
+        const int code = k == m % p.k ? -127 : integer(-127, 127);
+        x_codes[static_cast<size_t>(m * code_stride + k)] = static_cast<int8_t>(code);
+        x_sums[static_cast<size_t>(m * units + k / kUnitLength)] += code;
+        x.push_back(static_cast<double>(code) * x_scales.back());
+      }
+  }
+
+  void make_weights() {
+    const PackedGemmProblem& p = problem;
+    const int64_t group = p.group > 0 ? p.group : p.k, groups = (p.k + group - 1) / group;
+    const int top = (1 << bits_of(p.weight)) - 1;
+    std::vector<uint8_t> rows(static_cast<size_t>(p.n * row_bytes(p.weight, p.k)));
+    std::vector<uint8_t> row(static_cast<size_t>(p.k)), z, f;
+    std::vector<uint16_t> s;
+    std::vector<float> r;
+    for (int64_t n = 0; n < p.n; ++n) {
+      r.push_back(scale());
+      int zero = 0, factor = 1;
+      for (int64_t k = 0; k < p.k; ++k) {
+        if (k % group == 0) {
+          s.push_back(f32_to_f16(integer(0, 3) == 0 ? -scale() : scale()));  // ggml's scales may be negative
+          factor = p.scales == ScaleLayout::TwoLevel ? integer(1, 16) : 1;
+          zero = p.zero_points ? integer(0, top) : p.weight == ElementType::Int8 ? 128 : symmetric_zero(p.weight);
+          if (factor > 8 && p.scales == ScaleLayout::TwoLevel)
+            factor = std::min(factor, 127 / std::max(zero, 15 - zero));
+          z.push_back(static_cast<uint8_t>(zero));
+          f.push_back(static_cast<uint8_t>(factor));
+        }
+        const int code = k % 17 == 0 ? top : k % 13 == 0 ? 0 : integer(0, top);
+        row[static_cast<size_t>(k)] = static_cast<uint8_t>(p.weight == ElementType::Int8 ? code - 128 : code);
+        double value = (code - zero) * factor;
+        value *= p.scales == ScaleLayout::Group ? static_cast<double>(f16_to_f32(s.back())) : r.back();
+        w.push_back(value);
+      }
+      pack_codes(p.weight, row, rows.data() + n * row_bytes(p.weight, p.k));
+    }
+    codes.resize(static_cast<size_t>(interleaved_bytes(p.weight, p.n, p.k)));
+    interleave(p.weight, p.n, p.k, rows.data(), codes.data());
+    const auto size = static_cast<size_t>(tiles_of(p.n) * groups * kTileRows);
+    const auto spread = [&](auto& to, const auto& from, int64_t count) {
+      to.resize(size / static_cast<size_t>(groups) * static_cast<size_t>(count));
+      interleave_groups(p.n, count, from.data(), to.data());
+    };
+    if (p.scales == ScaleLayout::Group)
+      spread(scales, s, groups);
+    else
+      spread(row_scales, r, 1);
+    if (p.scales == ScaleLayout::TwoLevel) spread(group_scales, f, groups);
+    if (p.zero_points) spread(zeros, z, groups);
+  }
+
+  std::mt19937 random;
+};
+
+/// A fold rounds its integer (once past 2^24), the product of scales and its sum; the end multiplies twice and adds.
+void check_against_double(Case& c, const std::vector<float>& y) {
+  const PackedGemmProblem& p = c.problem;
+  const double roundings = static_cast<double>(units_of(p.k)) + 8;
+  for (int64_t m = 0; m < p.m; ++m)
+    for (int64_t n = 0; n < p.n; ++n) {
+      double sum = 0, magnitude = 0;
+      for (int64_t k = 0; k < p.k; ++k) {
+        const double product = c.x[static_cast<size_t>(m * p.k + k)] * c.w[static_cast<size_t>(n * p.k + k)];
+        sum += product, magnitude += std::fabs(product);
+      }
+      if (p.n % 2 == 1) sum += c.bias[static_cast<size_t>(n)], magnitude += std::fabs(c.bias[static_cast<size_t>(n)]);
+      const float got = y[static_cast<size_t>(m * c.y_stride + n)];
+      ASSERT_LE(std::fabs(got - sum), roundings * kUnit * magnitude + kTiny) << "m " << m << " n " << n;
+    }
+}
+
+std::vector<PackedGemmProblem> problems() {
+  std::vector<PackedGemmProblem> list;
+  const int64_t sizes[][3] = {{1, 1, 1},    {1, 17, 33},   {1, 48, 576}, {2, 33, 100},  {3, 16, 64},
+                              {5, 40, 640}, {8, 31, 96},   {9, 64, 160}, {16, 32, 128}, {17, 19, 320},
+                              {33, 50, 70}, {129, 18, 64}, {300, 17, 96}};
+  for (const auto& size : sizes)
+    for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int2})
+      for (const bool zeros : {false, true})
+        for (const auto activations : {ActivationScales::Row, ActivationScales::Unit})
+          for (const auto& [layout, group] : {std::pair{ScaleLayout::Row, 0},
+                                              {ScaleLayout::Group, 32},
+                                              {ScaleLayout::Group, 64},
+                                              {ScaleLayout::Group, 96},
+                                              {ScaleLayout::TwoLevel, 64}}) {
+            if (layout == ScaleLayout::TwoLevel && type != ElementType::Int4) continue;
+            list.push_back({.m = size[0],
+                            .n = size[1],
+                            .k = size[2],
+                            .weight = type,
+                            .scales = layout,
+                            .group = group,
+                            .zero_points = zeros,
+                            .activations = activations});
+          }
+  return list;
+}
+
+TEST(PackedGemmTest, EveryEntryIsAccurateAndAllVectorEntriesAgreeBitForBit) {
+  uint32_t seed = 20;
+  for (const auto& p : problems()) {
+    Case c(p, seed++);
+    std::vector<float> first;
+    const int ran = for_each_entry(packed_gemm_table(), p, [&](ExecContext& context, const auto& entry) {
+      std::vector<float> y(static_cast<size_t>(p.m * c.y_stride), kPoison);
+      entry.run(context, p, c.args(y));
+      check_against_double(c, y);
+      for (int64_t m = 0; m < p.m; ++m)  // nothing past a row's end
+        for (int64_t n = p.n; n < c.y_stride; ++n) ASSERT_TRUE(std::isnan(y[static_cast<size_t>(m * c.y_stride + n)]));
+      if (entry.needs == Isa::Scalar) return;
+      if (first.empty()) first = y;
+      ASSERT_EQ(std::memcmp(first.data(), y.data(), y.size() * sizeof(float)), 0) << "bits differ between entries";
+    });
+    ASSERT_GE(ran, 1);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(PackedGemmTest, ARowDoesNotDependOnTheBatch) {
+  for (const auto activations : {ActivationScales::Row, ActivationScales::Unit}) {
+    const PackedGemmProblem p = {.m = 37, .n = 50, .k = 200, .zero_points = true, .activations = activations};
+    Case c(p, 5);
+    std::vector<float> batch(static_cast<size_t>(p.m * c.y_stride), kPoison), alone = batch;
+    OwnedExecContext exec(2);
+    packed_gemm(exec.get(), p, c.args(batch));
+    PackedGemmProblem one = p;
+    one.m = 1;
+    for (int64_t m = 0; m < p.m; ++m) {
+      std::vector<float> row(static_cast<size_t>(c.y_stride), kPoison);
+      packed_gemm(exec.get(), one, c.args(row, m));
+      ASSERT_EQ(std::memcmp(row.data(), batch.data() + m * c.y_stride, sizeof(float) * static_cast<size_t>(p.n)), 0)
+          << "row " << m;
+    }
+  }
+}
+
+TEST(PackedGemmTest, OneScaleARowIsExact) {
+  const PackedGemmProblem p = {
+      .m = 3, .n = 16, .k = 4096, .weight = ElementType::Int8, .scales = ScaleLayout::Row, .group = 0};
+  Case c(p, 9);
+  for_each_entry(packed_gemm_table(), p, [&](ExecContext& context, const auto& entry) {
+    if (entry.needs == Isa::Scalar) return;
+    std::vector<float> y(static_cast<size_t>(p.m * c.y_stride), kPoison);
+    entry.run(context, p, c.args(y));
+    for (int64_t m = 0; m < p.m; ++m)
+      for (int64_t n = 0; n < p.n; ++n) {
+        int64_t sum = 0;
+        for (int64_t k = 0; k < p.k; ++k)
+          sum += c.x_codes[static_cast<size_t>(m * c.code_stride + k)] *
+                 (interleaved_code(p.weight, p.k, c.codes.data(), n, k) - 128);
+        const float scale = c.row_scales[static_cast<size_t>(n)] * c.x_scales[static_cast<size_t>(m)];
+        ASSERT_EQ(y[static_cast<size_t>(m * c.y_stride + n)], static_cast<float>(sum) * scale);
+      }
+  });
+}
+
+// QoQ's progressive dequantisation: (code - zero) * factor is exact for all codes, zeros and group scales that stay in
+// int8. Row n holds the code at one place and its zero code elsewhere.
+TEST(PackedGemmTest, EveryTwoLevelTripleInRangeIsExact) {
+  constexpr int64_t kK = 64, kTokens = 11;
+  std::vector<uint8_t> rows, zeros, factors;
+  std::vector<int> wanted, place;
+  for (int zero = 0; zero < 16; ++zero)
+    for (int factor = 1; factor <= 16; ++factor)
+      for (int code = 0; code < 16; ++code) {
+        const int value = (code - zero) * factor;
+        if (value < -128 || value > 127) continue;
+        place.push_back(static_cast<int>(wanted.size() * 7 % kK));
+        wanted.push_back(value);
+        zeros.push_back(static_cast<uint8_t>(zero));
+        factors.push_back(static_cast<uint8_t>(factor));
+        std::vector<uint8_t> codes(kK, static_cast<uint8_t>(zero));
+        codes[static_cast<size_t>(place.back())] = static_cast<uint8_t>(code);
+        rows.resize(rows.size() + static_cast<size_t>(row_bytes(ElementType::Int4, kK)));
+        pack_codes(ElementType::Int4, codes, rows.data() + rows.size() - row_bytes(ElementType::Int4, kK));
+      }
+  const auto n = static_cast<int64_t>(wanted.size());
+  ASSERT_GT(n, 3000);
+  AlignedBytes codes(static_cast<size_t>(interleaved_bytes(ElementType::Int4, n, kK)));
+  interleave(ElementType::Int4, n, kK, rows.data(), codes.data());
+  const auto padded = static_cast<size_t>(tiles_of(n) * kTileRows);
+  std::vector<uint8_t> tiled_zeros(padded), tiled_factors(padded);
+  interleave_groups(n, 1, zeros.data(), tiled_zeros.data());
+  interleave_groups(n, 1, factors.data(), tiled_factors.data());
+  const std::vector<float> row_scales(padded, 0.5f), x_scales(kTokens * 2, 0.25f);
+  std::vector<int8_t> x(kTokens * kK);
+  std::vector<int32_t> sums(kTokens * 2);
+  for (size_t i = 0; i < x.size(); ++i) {
+    x[i] = static_cast<int8_t>(static_cast<int>(i * 37 % 255) - 127);
+    sums[i / kUnitLength] += x[i];
+  }
+  for (const auto activations : {ActivationScales::Row, ActivationScales::Unit})
+    for (const int64_t m : {int64_t{1}, kTokens}) {
+      const PackedGemmProblem p = {.m = m,
+                                   .n = n,
+                                   .k = kK,
+                                   .weight = ElementType::Int4,
+                                   .scales = ScaleLayout::TwoLevel,
+                                   .group = 64,
+                                   .zero_points = true,
+                                   .activations = activations};
+      for_each_entry(packed_gemm_table(), p, [&](ExecContext& context, const auto& entry) {
+        std::vector<float> y(static_cast<size_t>(m * n), kPoison);
+        entry.run(context, p,
+                  {.x = {x.data(), kK, x_scales.data(), sums.data()},
+                   .w = {.codes = codes.data(),
+                         .row_scales = row_scales.data(),
+                         .group_scales = tiled_factors.data(),
+                         .zeros = tiled_zeros.data()},
+                   .y = y.data(),
+                   .y_stride = n});
+        for (int64_t i = 0; i < m * n; ++i) {
+          const auto row = static_cast<size_t>(i % n);
+          const int product = x[static_cast<size_t>(i / n * kK + place[row])] * wanted[row];
+          ASSERT_EQ(y[static_cast<size_t>(i)], 0.125f * static_cast<float>(product))
+              << "zero " << int{zeros[row]} << " factor " << int{factors[row]} << " value " << wanted[row];
+        }
+      });
+    }
+}
+
+TEST(PackedGemmTest, LargestSumsDoNotOverflow) {
+  for (const auto type : {ElementType::Int8, ElementType::Int4}) {
+    const PackedGemmProblem p = {
+        .m = 1, .n = 16, .k = 65536, .weight = type, .scales = ScaleLayout::Row, .group = 0, .zero_points = true};
+    Case c(p, 3);
+    std::fill(c.codes.begin(), c.codes.end(), uint8_t{255});
+    std::fill(c.zeros.begin(), c.zeros.end(), uint8_t{0});
+    std::fill(c.x_codes.begin(), c.x_codes.end(), int8_t{127});
+    std::fill(c.x_sums.begin(), c.x_sums.end(), 127 * 32);
+    const int top = type == ElementType::Int8 ? 255 : 15;
+    for_each_entry(packed_gemm_table(), p, [&](ExecContext& context, const auto& entry) {
+      std::vector<float> y(static_cast<size_t>(c.y_stride), kPoison);
+      entry.run(context, p, c.args(y));
+      const double exact = 127.0 * top * 65536 * c.x_scales[0] * c.row_scales[0];
+      ASSERT_NEAR(y[0], exact, 4 * kUnit * exact);
+    });
+  }
+}
+
+TEST(PackedGemmTest, MalformedProblemsNameTheRule) {
+  OwnedExecContext exec(1);
+  const PackedGemmProblem good = {.m = 2, .n = 16, .k = 64};
+  Case c(good, 1);
+  std::vector<float> y(static_cast<size_t>(2 * c.y_stride));
+  const auto message = [&](PackedGemmProblem p, const auto& change) -> std::string {
+    PackedGemmArgs a = c.args(y);
+    change(p, a);
+    try {
+      packed_gemm(exec.get(), p, a);
+    } catch (const InvalidArgument& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  using P = PackedGemmProblem;
+  using A = PackedGemmArgs;
+  EXPECT_NE(message(good, [](P& p, A&) { p.group = 48; }).find("multiple of 32"), std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.weight = ElementType::Float16; }).find("int8, int4 or int2"),
+            std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.k = 65537; }).find("65536"), std::string::npos);
+  EXPECT_NE(message(good, [](P&, A& a) { a.x.sums = nullptr; }).find("x.sums"), std::string::npos);
+  EXPECT_NE(message(good, [](P&, A& a) { a.x.code_stride = 96; }).find("code_stride is 96"), std::string::npos);
+  EXPECT_EQ(message(good, [](P&, A&) {}), "no error");
+}
+
+TEST(QuantizeActivationsTest, EveryEntryGivesTheOraclesBits) {
+  uint64_t seed = 1;
+  for (const auto scales : {ActivationScales::Row, ActivationScales::Unit})
+    for (const auto& [rows, k] : {std::pair<int64_t, int64_t>{1, 1}, {2, 31}, {3, 33}, {4, 576}, {70, 640}}) {
+      const QuantizeActivationsProblem p = {.rows = rows, .k = k, .scales = scales};
+      const int64_t stride = (k + 63) / 64 * 64, units = units_of(k);
+      auto x = random_normal(rows * k, seed++);
+      for (int64_t i = 0; i < rows; ++i) x[static_cast<size_t>(i * k)] *= 300;  // an outlier channel
+      if (rows > 2) std::fill(x.begin() + k, x.begin() + 2 * k, 0.0f);          // a row of zeros
+      if (rows > 3) std::fill(x.begin() + 3 * k, x.begin() + 4 * k, 1e-41f);    // subnormal
+      std::vector<int8_t> codes;
+      std::vector<float> steps;
+      std::vector<int32_t> sums;
+      int ran = 0;
+      const auto& table = quantize_activations_table();
+      for (size_t e = table.size(); e-- > 0;) {  // the oracle first
+        if (table[e].needs > detected_isa()) continue;
+        OwnedExecContext exec(3);
+        std::vector<int8_t> c(static_cast<size_t>(rows * stride), 99);
+        std::vector<float> s(static_cast<size_t>(rows * units), -1);
+        std::vector<int32_t> t(static_cast<size_t>(rows * units), -1);
+        table[e].run(exec.get(), p, {x.data(), k, c.data(), stride, s.data(), t.data()});
+        if (ran++ == 0) codes = c, steps = s, sums = t;
+        EXPECT_EQ(c, codes) << table[e].name << to_string(p);
+        EXPECT_EQ(s, steps) << table[e].name << to_string(p);
+        EXPECT_EQ(t, sums) << table[e].name << to_string(p);
+      }
+      // The oracle itself: half a step from the value, up to the rounding of a stored scale to f16.
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < k; ++i) {
+          const bool by_unit = scales == ActivationScales::Unit;
+          const float step = steps[static_cast<size_t>(by_unit ? r * units + i / 32 : r)];
+          const float value = x[static_cast<size_t>(r * k + i)];
+          const int code = codes[static_cast<size_t>(r * stride + i)];
+          const double f16 = by_unit ? 127 * std::max(step * 0x1p-11, 0x1p-25) : 0;
+          EXPECT_LE(std::fabs(code * static_cast<double>(step) - value), step * (0.5 + 127 * 4 * kUnit) + f16 + 1e-38);
+        }
+    }
+}
+
+TEST(QuantizeActivationsTest, ANaNNamesItsRow) {
+  for (const float bad : {NAN, INFINITY})
+    for (const auto scales : {ActivationScales::Row, ActivationScales::Unit}) {
+      const QuantizeActivationsProblem p = {.rows = 5, .k = 70, .scales = scales};
+      auto x = random_normal(p.rows * p.k, 2);
+      x[3 * 70 + 69] = bad;
+      for_each_entry(quantize_activations_table(), p, [&](ExecContext& context, const auto& entry) {
+        std::vector<int8_t> codes(5 * 128);
+        std::vector<float> steps(5 * 3);
+        std::vector<int32_t> sums(5 * 3);
+        try {
+          entry.run(context, p, {x.data(), 70, codes.data(), 128, steps.data(), sums.data()});
+          FAIL() << "accepted";
+        } catch (const NumericError& error) {
+          EXPECT_NE(std::string(error.what()).find("row 3"), std::string::npos) << error.what();
+        }
+      });
+    }
+}
+
+}  // namespace
+}  // namespace halftone::kernels
