@@ -28,15 +28,13 @@ struct Case {
   GemmProblem problem;
   std::vector<double> x, w;  // [M, K], [N, K]
   std::vector<uint8_t> codes, zeros, group_scales;
-  std::vector<float> scales, values, x_scales, bias;
-  std::vector<int8_t> x_codes;
-  int64_t x_stride = 0, code_stride = 0, y_stride = 0;
+  std::vector<float> scales, values, bias;
+  int64_t x_stride = 0, y_stride = 0;
   bool with_bias = true;
 
   Case(const GemmProblem& p, Numbers numbers, uint32_t seed)
       : problem(p), random(seed), whole(numbers == Numbers::Whole) {
     x_stride = p.k + 5;
-    code_stride = (p.k + 63) / 64 * 64 + 64 * (p.k % 2);
     y_stride = p.n + 3;
     with_bias = p.n % 2 == 1;
     x.resize(static_cast<size_t>(p.m * p.k));
@@ -48,11 +46,8 @@ struct Case {
 
   GemmArgs args(std::vector<float>& y, int64_t first_row = 0) {
     GemmArgs a;
-    a.x.values = values.empty() ? nullptr : values.data() + first_row * x_stride;
+    a.x.values = values.data() + first_row * x_stride;
     a.x.stride = x_stride;
-    a.x.codes = x_codes.empty() ? nullptr : x_codes.data() + first_row * code_stride;
-    a.x.code_stride = code_stride;
-    a.x.scales = x_scales.empty() ? nullptr : x_scales.data() + first_row;
     a.w.codes = codes.data();
     a.w.scales = scales.empty() ? nullptr : scales.data();
     a.w.group_scales = group_scales.empty() ? nullptr : group_scales.data();
@@ -72,21 +67,12 @@ struct Case {
 
   void make_activations() {
     const GemmProblem& p = problem;
-    if (!p.int8_activations) values.assign(static_cast<size_t>(p.m * x_stride), kNan);
-    if (p.int8_activations) x_codes.assign(static_cast<size_t>(p.m * code_stride), 0);
+    values.assign(static_cast<size_t>(p.m * x_stride), kNan);
     for (int64_t m = 0; m < p.m; ++m) {
-      if (p.int8_activations) x_scales.push_back(scale());
       for (int64_t k = 0; k < p.k; ++k) {
-        double& value = x[static_cast<size_t>(m * p.k + k)];
-        if (p.int8_activations) {
-          const int code = k == m % p.k ? -127 : integer(-127, 127);
-          x_codes[static_cast<size_t>(m * code_stride + k)] = static_cast<int8_t>(code);
-          value = static_cast<double>(code) * x_scales.back();
-        } else {
-          const float drawn = whole ? static_cast<float>(integer(-8, 8)) : real();
-          values[static_cast<size_t>(m * x_stride + k)] = drawn;
-          value = drawn;
-        }
+        const float drawn = whole ? static_cast<float>(integer(-8, 8)) : real();
+        values[static_cast<size_t>(m * x_stride + k)] = drawn;
+        x[static_cast<size_t>(m * p.k + k)] = drawn;
       }
     }
   }
@@ -197,28 +183,17 @@ struct Exact {
   }
 };
 
-/// Roundings on the longest path from an operand to the result: a lane's chain of multiply-adds over K/16 elements (or
-/// over groups, when integers sum exactly within one), 4 levels of the tree, 1 for the weight's value, 3 for scales and
-/// bias. By the usual first-order bound the error is at most that many unit roundoffs of the sum of magnitudes.
-double roundings(const GemmProblem& p) {
-  const int64_t groups = p.group > 0 ? (p.k + p.group - 1) / p.group : 1;
-  const int64_t chain = p.int8_activations ? groups : (p.k + 15) / 16;
-  return static_cast<double>(chain) + 8;
-}
-
-/// With integer sums and one scale a row, only the conversion, two scales and the bias round: each error is relative to
-/// the result itself, which catches a sum that is off by one.
-bool stays_integer(const GemmProblem& p) { return p.int8_activations && p.scales != ScaleLayout::Group; }
+/// Roundings on the longest path from an operand to the result: a lane's chain of multiply-adds over K/8 elements (the
+/// fewest lanes that an instruction set has), 3 levels of the tree, 1 for the weight's value, 1 for the bias. By the
+/// usual first-order bound the error is at most that many unit roundoffs of the sum of magnitudes.
+double roundings(const GemmProblem& p) { return static_cast<double>((p.k + 7) / 8) + 5; }
 
 void check_real(const Case& c, const Exact& exact, const std::vector<float>& y, const char* entry) {
   const GemmProblem& p = c.problem;
   for (int64_t m = 0; m < p.m; ++m) {
     for (int64_t n = 0; n < p.n; ++n) {
       const size_t i = static_cast<size_t>(m * p.n + n);
-      const double bias = c.with_bias ? c.bias[static_cast<size_t>(n)] : 0;
-      const double bound = stays_integer(p)
-                               ? kUnit * (4 * std::abs(exact.y[i] - bias) + 2 * std::abs(exact.y[i])) + 1e-30
-                               : 1.01 * kUnit * roundings(p) * exact.magnitude[i] + 1e-30;
+      const double bound = 1.01 * kUnit * roundings(p) * exact.magnitude[i] + 1e-30;
       const float got = y[static_cast<size_t>(m * c.y_stride + n)];
       ASSERT_LE(std::abs(got - exact.y[i]), bound)
           << entry << ' ' << to_string(p) << " at " << m << ',' << n << ": " << got << " for " << exact.y[i];
@@ -242,20 +217,18 @@ void check_whole(const Case& c, const Exact& exact, const std::vector<float>& y,
 }
 
 /// Every storage of a K, with all scale layouts, groups and zero points.
-std::vector<GemmProblem> storages(int64_t m, int64_t n, int64_t k, bool int8_activations) {
+std::vector<GemmProblem> storages(int64_t m, int64_t n, int64_t k) {
   std::vector<GemmProblem> all;
-  const GemmProblem base{.m = m, .n = n, .k = k, .int8_activations = int8_activations};
-  if (!int8_activations) {
-    for (ElementType type : {ElementType::Float32, ElementType::Float16, ElementType::BFloat16}) {
-      all.push_back(base);
-      all.back().weight = type;
-    }
+  const GemmProblem base{.m = m, .n = n, .k = k};
+  for (ElementType type : {ElementType::Float32, ElementType::Float16, ElementType::BFloat16}) {
+    all.push_back(base);
+    all.back().weight = type;
   }
   for (ElementType type : {ElementType::Int8, ElementType::Int4, ElementType::Int2}) {
     for (bool zeros : {false, true}) {
       for (ScaleLayout layout : {ScaleLayout::Row, ScaleLayout::Group, ScaleLayout::TwoLevel}) {
         if (layout == ScaleLayout::TwoLevel && type != ElementType::Int4) continue;
-        for (int64_t group : {32, 64, 96, 128}) {
+        for (int64_t group : {16, 32, 64, 96, 128}) {
           GemmProblem p = base;
           p.weight = type;
           p.scales = layout;
@@ -276,13 +249,13 @@ std::vector<float> run(const KernelEntry<GemmProblem, GemmArgs>& entry, ExecCont
   return y;
 }
 
-class Gemm : public testing::TestWithParam<bool> {
+class Gemm : public testing::Test {
  protected:
   OwnedExecContext owned{2};
   ExecContext& context = owned.get();
 
   void check_all(int64_t m, int64_t n, int64_t k, Numbers numbers) {
-    for (const GemmProblem& problem : storages(m, n, k, GetParam())) {
+    for (const GemmProblem& problem : storages(m, n, k)) {
       Case c(problem, numbers, seed++);
       const Exact exact(c);
       for (const auto& entry : gemm_table()) {
@@ -296,8 +269,8 @@ class Gemm : public testing::TestWithParam<bool> {
   uint32_t seed = 1;
 };
 
-TEST_P(Gemm, MatchesDoubleWithinTheRoundingBound) {
-  for (int64_t m : {1, 2, 5, 17}) {
+TEST_F(Gemm, MatchesDoubleWithinTheRoundingBound) {
+  for (int64_t m : {1, 2, 7, 17}) {
     for (int64_t n : {1, 3, 17, 65}) {
       for (int64_t k : {1, 31, 64, 65, 576}) {
         check_all(m, n, k, Numbers::Real);
@@ -314,9 +287,9 @@ TEST_P(Gemm, MatchesDoubleWithinTheRoundingBound) {
 
 // Integers small enough that f32 sums them exactly in any order: the results must be equal, so one lost, doubled or
 // misplaced product shows.
-TEST_P(Gemm, IsExactOnWholeNumbers) {
-  for (int64_t m : {1, 3, 6}) {
-    for (int64_t k : {1, 15, 16, 17, 33, 63, 100, 129, 240, 576}) {
+TEST_F(Gemm, IsExactOnWholeNumbers) {
+  for (int64_t m : {1, 3, 6, 13}) {
+    for (int64_t k : {1, 7, 15, 16, 17, 33, 63, 100, 129, 240, 576}) {
       check_all(m, 11, k, Numbers::Whole);
       if (HasFatalFailure()) return;
     }
@@ -324,10 +297,10 @@ TEST_P(Gemm, IsExactOnWholeNumbers) {
 }
 
 // Prefill equals decode: each row of a batch has the bits that it has alone, for any number of threads.
-TEST_P(Gemm, BitsDoNotDependOnBatchOrThreads) {
+TEST_F(Gemm, BitsDoNotDependOnBatchOrThreads) {
   OwnedExecContext one(1), three(3);
   for (auto [m, n, k] : {std::tuple(17, 70, 200), {40, 5, 576}, {6, 65, 65}, {2, 66, 1536}}) {
-    for (const GemmProblem& problem : storages(m, n, k, GetParam())) {
+    for (const GemmProblem& problem : storages(m, n, k)) {
       Case c(problem, Numbers::Real, seed++);
       for (const auto& entry : gemm_table()) {
         if (!rejection(entry, problem, detected_isa()).empty()) continue;
@@ -349,9 +322,6 @@ TEST_P(Gemm, BitsDoNotDependOnBatchOrThreads) {
     }
   }
 }
-
-INSTANTIATE_TEST_SUITE_P(Activations, Gemm, testing::Bool(),
-                         [](const auto& suite) { return suite.param ? "Int8" : "Float32"; });
 
 // QoQ's progressive dequantisation: (q - z) * s1 is exact for all codes, zeros and group scales that stay in int8. Row
 // n holds the code q at one place and its zero code elsewhere.
@@ -377,32 +347,27 @@ TEST(GemmTwoLevel, EveryTripleInRangeIsExact) {
   }
   const auto n = static_cast<int64_t>(wanted.size());
   ASSERT_GT(n, 3000);
-  const std::vector<float> scales(wanted.size(), 1.0f), x_scales(3, 1.0f);
-  std::vector<int8_t> x_codes(3 * kK);
-  std::vector<float> values(3 * kK);
-  for (int64_t i = 0; i < 3 * kK; ++i) {
-    x_codes[static_cast<size_t>(i)] = static_cast<int8_t>(i % 127 - 127);
-    values[static_cast<size_t>(i)] = x_codes[static_cast<size_t>(i)];
-  }
+  constexpr int64_t kMostTokens = 19;  // more than are multiplied without a panel
+  const std::vector<float> scales(wanted.size(), 1.0f);
+  std::vector<float> values;
+  for (int64_t i = 0; i < kMostTokens * kK; ++i) values.push_back(static_cast<float>(i % 127 - 127));
   OwnedExecContext owned(2);
-  for (bool int8_activations : {false, true}) {
-    for (int64_t m : {1, 3}) {
-      const GemmProblem problem{m, n, kK, ElementType::Int4, ScaleLayout::TwoLevel, 64, true, int8_activations};
-      for (const auto& entry : gemm_table()) {
-        if (!rejection(entry, problem, detected_isa()).empty()) continue;
-        std::vector<float> y(static_cast<size_t>(m * n), kNan);
-        GemmArgs args;
-        args.x = {values.data(), kK, x_codes.data(), kK, x_scales.data()};
-        args.w = {codes.data(), scales.data(), factors.data(), zeros.data()};
-        args.y = y.data();
-        args.y_stride = n;
-        entry.run(owned.get(), problem, args);
-        for (int64_t i = 0; i < m * n; ++i) {
-          const auto row = static_cast<size_t>(i % n);
-          const int x = x_codes[static_cast<size_t>(i / n * kK + place[row])];
-          ASSERT_EQ(y[static_cast<size_t>(i)], x * wanted[row])
-              << entry.name << " zero " << int{zeros[row]} << " factor " << int{factors[row]};
-        }
+  for (int64_t m : {int64_t{1}, int64_t{3}, kMostTokens}) {
+    const GemmProblem problem{m, n, kK, ElementType::Int4, ScaleLayout::TwoLevel, 64, true};
+    for (const auto& entry : gemm_table()) {
+      if (!rejection(entry, problem, detected_isa()).empty()) continue;
+      std::vector<float> y(static_cast<size_t>(m * n), kNan);
+      GemmArgs args;
+      args.x = {values.data(), kK};
+      args.w = {codes.data(), scales.data(), factors.data(), zeros.data()};
+      args.y = y.data();
+      args.y_stride = n;
+      entry.run(owned.get(), problem, args);
+      for (int64_t i = 0; i < m * n; ++i) {
+        const auto row = static_cast<size_t>(i % n);
+        const float x = values[static_cast<size_t>(i / n * kK + place[row])];
+        ASSERT_EQ(y[static_cast<size_t>(i)], x * static_cast<float>(wanted[row]))
+            << entry.name << " zero " << int{zeros[row]} << " factor " << int{factors[row]};
       }
     }
   }
@@ -421,22 +386,20 @@ TEST(GemmApi, PicksTheFirstSupportingEntryAtEveryIsa) {
     check_whole(c, exact, y, "gemm");
   }
   EXPECT_STREQ(select(gemm_table(), problem, Isa::Scalar).name, "reference");
-  EXPECT_STREQ(select(gemm_table(), problem, Isa::Avx2).name, "avx2_float");
-  EXPECT_STREQ(select(gemm_table(), problem, Isa::Amx).name, "avx512_float");
+  EXPECT_STREQ(select(gemm_table(), problem, Isa::Avx2).name, "avx2");
+  EXPECT_STREQ(select(gemm_table(), problem, Isa::Amx).name, "avx512");
   GemmProblem odd = problem;
   odd.group = 7;
   EXPECT_STREQ(select(gemm_table(), odd, Isa::Amx).name, "reference");
 }
 
 TEST(GemmApi, OddGroupsRunOnTheReference) {
-  for (bool int8_activations : {false, true}) {
-    const GemmProblem problem{2, 3, 50, ElementType::Int4, ScaleLayout::TwoLevel, 7, true, int8_activations};
-    Case c(problem, Numbers::Whole, 6);
-    OwnedExecContext owned(1);
-    std::vector<float> y(static_cast<size_t>(problem.m * c.y_stride), kNan);
-    gemm(owned.get(), problem, c.args(y));
-    check_whole(c, Exact(c), y, "gemm");
-  }
+  const GemmProblem problem{2, 3, 50, ElementType::Int4, ScaleLayout::TwoLevel, 7, true};
+  Case c(problem, Numbers::Whole, 6);
+  OwnedExecContext owned(1);
+  std::vector<float> y(static_cast<size_t>(problem.m * c.y_stride), kNan);
+  gemm(owned.get(), problem, c.args(y));
+  check_whole(c, Exact(c), y, "gemm");
 }
 
 TEST(GemmApi, RejectsMalformedProblemsAndMissingPointers) {
@@ -446,8 +409,7 @@ TEST(GemmApi, RejectsMalformedProblemsAndMissingPointers) {
                          .weight = ElementType::Int4,
                          .scales = ScaleLayout::TwoLevel,
                          .group = 32,
-                         .zero_points = true,
-                         .int8_activations = true};
+                         .zero_points = true};
   Case c(good, Numbers::Whole, 1);
   OwnedExecContext owned(1);
   std::vector<float> y(static_cast<size_t>(good.m * c.y_stride));
@@ -461,16 +423,13 @@ TEST(GemmApi, RejectsMalformedProblemsAndMissingPointers) {
   expect_error([](auto& p, auto&) { p.m = 0; });
   expect_error([](auto& p, auto&) { p.n = 0; });
   expect_error([](auto& p, auto&) { p.k = -1; });
-  expect_error([](auto& p, auto&) { p.k = 131073; });
   expect_error([](auto& p, auto&) { p.group = 0; });
   expect_error([](auto& p, auto&) { p.scales = ScaleLayout::None; });
   expect_error([](auto& p, auto&) { p.scales = ScaleLayout::Row; });
   expect_error([](auto& p, auto&) { p.weight = ElementType::Float16; });
   expect_error([](auto& p, auto&) { p.weight = ElementType::Int8; });
-  expect_error([](auto& p, auto&) { p.int8_activations = false; });
-  expect_error([](auto&, auto& a) { a.x.codes = nullptr; });
-  expect_error([](auto&, auto& a) { a.x.scales = nullptr; });
-  expect_error([](auto&, auto& a) { a.x.code_stride = 96; });
+  expect_error([](auto&, auto& a) { a.x.values = nullptr; });
+  expect_error([](auto&, auto& a) { a.x.stride = 63; });
   expect_error([](auto&, auto& a) { a.w.codes = nullptr; });
   expect_error([](auto&, auto& a) { a.w.scales = nullptr; });
   expect_error([](auto&, auto& a) { a.w.group_scales = nullptr; });

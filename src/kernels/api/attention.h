@@ -1,20 +1,25 @@
-// Causal attention of new tokens over the key-value cache, for decode (few tokens) and prefill (many) alike.
+// Causal attention of new tokens over the key-value cache, for decode (few tokens) and prefill (many) alike, of one
+// sequence or of several at once.
 //
-// Cache layout, per layer, for keys and for values:
-//   codes  [Hkv][capacity][row_bytes(format, D)]
-//   scales [Hkv][capacity][2] f16 {scale, zero}, integer formats only: value = (code - zero) * scale, Int8 codes being
-//          unsigned 0..255 here
+// The cache of a layer is laid out as numerics/kv_layout.h draws it, one array for keys and one for values.
 //
 // Query t sits at position `start + t` and sees the positions p with p <= start + t and, when window > 0,
 // p > start + t - window. Keys are visited in order in blocks of a fixed size with an online softmax, so a query's
-// result does not depend on how many queries, threads or sequences came with it.
+// result does not depend on how many queries, threads or sequences came with it: prefill equals decode bit for bit.
+//
+// Precision. Float32 and Float16 caches: f32 sums and an exponential good to 3 units. Int8 and Int4 caches: products of
+// codes with integers, summed exactly; a query is rounded to 15 bits (with its sign) of its largest element, and the
+// weights of a block, times the values' scales, to 15 bits (16 with AVX-512) of the largest: a score moves by at most
+// softmax_scale * max|q| / 32512 * sum_d |k_d|, an output of a block by at most 2^-16 of the largest weight times scale
+// per code that a value is away from 0. Rounding the cache itself to 8 bits costs some hundred times more.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "kernels/api/table.h"
-#include "numerics/formats.h"
+#include "numerics/kv_layout.h"
 
 namespace halftone::kernels {
 
@@ -38,8 +43,8 @@ struct AttentionArgs {
   int64_t q_stride = 0;
   KvView keys;
   KvView values;
-  int64_t capacity = 0;     ///< tokens between two heads of the cache
-  float softmax_scale = 0;  ///< usually 1/sqrt(D)
+  int64_t capacity = 0;     ///< tokens that the cache was made for
+  float softmax_scale = 0;  ///< usually 1/sqrt(D); not negative
   float* out = nullptr;     ///< [T, Hq, D], rows `out_stride` floats apart
   int64_t out_stride = 0;
 };
@@ -47,5 +52,17 @@ struct AttentionArgs {
 std::string to_string(const AttentionProblem& problem);
 KernelTable<AttentionProblem, AttentionArgs> attention_table();
 void attention(ExecContext& context, const AttentionProblem& problem, const AttentionArgs& args);
+
+/// Several sequences, each with its own cache, start and shape: problems[i] with args[i].
+struct AttentionBatchProblem {
+  std::span<const AttentionProblem> sequences;
+};
+struct AttentionBatchArgs {
+  std::span<const AttentionArgs> sequences;
+};
+std::string to_string(const AttentionBatchProblem& problem);
+KernelTable<AttentionBatchProblem, AttentionBatchArgs> attention_batch_table();
+/// The same bits as `attention` for each sequence; those of up to 8 tokens share one parallel loop.
+void attention_batch(ExecContext& context, const AttentionBatchProblem& problem, const AttentionBatchArgs& args);
 
 }  // namespace halftone::kernels

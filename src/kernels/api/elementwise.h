@@ -51,7 +51,7 @@ KernelTable<RopeProblem, RopeArgs> rope_table();
 void rope(ExecContext& context, const RopeProblem& problem, const RopeArgs& args);
 
 /// y = act(gate) * up with act = SiLU (SwiGLU) or tanh-approximated GELU (GeGLU); Shazeer, arXiv:2002.05202. y may be
-/// gate.
+/// gate where that is contiguous.
 enum class GatedActivation : uint8_t { SwiGlu, GeGlu };
 struct GatedProblem {
   int64_t rows = 0;
@@ -59,9 +59,10 @@ struct GatedProblem {
   GatedActivation activation = GatedActivation::SwiGlu;
 };
 struct GatedArgs {
-  const float* gate = nullptr;  ///< [rows, k], contiguous
-  const float* up = nullptr;    ///< [rows, k], contiguous
+  const float* gate = nullptr;  ///< [rows, k]
+  const float* up = nullptr;    ///< [rows, k]
   float* y = nullptr;           ///< [rows, k], contiguous
+  int64_t stride = 0;           ///< between rows of gate and of up; 0 for k
 };
 std::string to_string(const GatedProblem& problem);
 KernelTable<GatedProblem, GatedArgs> gated_table();

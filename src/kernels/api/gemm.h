@@ -1,9 +1,9 @@
-// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n], for every weight storage of the library.
+// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n] with f32 activations, for every weight storage of the library;
+// packed_gemm.h has the one with int8 activations.
 //
-// Promises of every entry:
-//  - an output depends on its own row of x and row of w alone, summed in an order fixed by K and the entry: the same
-//    bits come out for any M, any number of threads and any position in the batch (prefill equals decode);
-//  - integer activations accumulate exactly in int32 inside a scale group (K <= 131072).
+// Promise of every entry: an output depends on its own row of x and row of w alone, summed in an order fixed by K and
+// the entry: the same bits come out for any M, any number of threads and any position in the batch (prefill equals
+// decode).
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,6 @@ struct GemmProblem {
   ScaleLayout scales = ScaleLayout::None;
   int64_t group = 0;         ///< elements along K that share a scale; the last group may be short; 0 without groups
   bool zero_points = false;  ///< asymmetric codes
-  bool int8_activations = false;  ///< x is given as per-row int8 codes, else as f32
 };
 
 std::string to_string(const GemmProblem& problem);
@@ -47,14 +46,9 @@ struct WeightView {
   const uint8_t* zeros = nullptr;         ///< [N, groups] codes that mean zero; null when symmetric
 };
 
-/// Activations: either f32 or per-row symmetric int8 (value = code * scale), as quantize_rows (kernels/api/quantize.h)
-/// makes it.
 struct ActivationView {
-  const float* values = nullptr;  ///< [M, K], rows `stride` apart, when !int8_activations
+  const float* values = nullptr;  ///< [M, K], rows `stride` apart
   int64_t stride = 0;
-  const int8_t* codes = nullptr;  ///< [M, code_stride] when int8_activations; zero past K
-  int64_t code_stride = 0;        ///< multiple of 64, >= K
-  const float* scales = nullptr;  ///< [M]
 };
 
 struct GemmArgs {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "kernels/api/table.h"
-#include "numerics/formats.h"
+#include "numerics/kv_layout.h"
 
 namespace halftone::kernels {
 
@@ -26,23 +26,24 @@ KernelTable<QuantizeRowsProblem, QuantizeRowsArgs> quantize_rows_table();
 /// A NaN or infinity in x throws NumericError naming the row.
 void quantize_rows(ExecContext& context, const QuantizeRowsProblem& problem, const QuantizeRowsArgs& args);
 
-/// Writes rows of keys or values into the cache format (see attention.h for the layouts).
+/// Writes rows of keys or values into the cache, laid out as numerics/kv_layout.h draws it.
 /// Int8 and Int4 are asymmetric per token and head (QServe, arXiv:2405.04532 section 5.3):
 /// scale = (max - min) / 255 or 15, zero = -min / scale kept in floating point, code = clamp(round(x / scale + zero));
-/// value = (code - zero) * scale.
+/// value = (code - zero) * scale. Other positions keep what they hold.
 struct StoreKvProblem {
   int64_t tokens = 0;
+  int64_t start = 0;  ///< position of the first token written
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   ElementType format = ElementType::Float16;  ///< Float32, Float16, Int8 or Int4
+  KvSide side = KvSide::Keys;
 };
 struct StoreKvArgs {
   const float* x = nullptr;  ///< [tokens, kv_heads, head_dim], rows `x_stride` floats apart (>= kv_heads*head_dim)
   int64_t x_stride = 0;
-  void* codes = nullptr;  ///< first row to write: [kv_heads][capacity][row_bytes(format, head_dim)]
-  /// f16, [kv_heads][capacity][2] = {scale, zero} of the first row to write; null for floats
-  uint16_t* scales = nullptr;
-  int64_t capacity = 0;  ///< tokens between two heads of the cache
+  void* codes = nullptr;       ///< the whole cache: kv_heads times kv_head_bytes(format, head_dim, capacity) bytes
+  uint16_t* scales = nullptr;  ///< kv_heads times kv_head_scales(format, capacity) f16 values; null for floats
+  int64_t capacity = 0;        ///< tokens that the cache has room for
 };
 std::string to_string(const StoreKvProblem& problem);
 KernelTable<StoreKvProblem, StoreKvArgs> store_kv_table();

@@ -3,12 +3,11 @@
 
 #include <cstdint>
 
-#include "numerics/formats.h"
+#include "numerics/kv_layout.h"
 
 namespace halftone::reference {
 
-/// Layouts as in kernels/api/attention.h: the cache is [kv_heads][capacity][row_bytes(format, head_dim)], scales
-/// [kv_heads][capacity][2] f16 {scale, zero}; q and out are [tokens, heads, head_dim].
+/// The cache is laid out as numerics/kv_layout.h draws it; q and out are [tokens, heads, head_dim].
 struct Attention {
   int64_t tokens, start, heads, kv_heads, head_dim;
   int64_t window;  ///< 0 for none
@@ -28,8 +27,16 @@ struct Attention {
 /// out = softmax(softmax_scale * q k^T) v over the visible positions, each output rounded once.
 void attention(const Attention& a);
 
-/// Element `index` of row `row` of a cache (row = kv_head * capacity + position), exactly.
-double kv_element(const void* codes, const uint16_t* scales, ElementType format, int64_t head_dim, int64_t row,
-                  int64_t index);
+/// One side of a cache in the layout of numerics/kv_layout.h.
+struct KvCache {
+  KvSide side;
+  ElementType format;
+  int64_t head_dim, capacity;
+  const void* codes;
+  const uint16_t* scales;  ///< may be null for the float formats
+};
+
+/// Element `index` of the token at `position` of `head`, exactly.
+double kv_element(const KvCache& cache, int64_t head, int64_t position, int64_t index);
 
 }  // namespace halftone::reference

@@ -63,7 +63,7 @@ double weight_value(const GemmWeights& w, int64_t n, int64_t k) {
   return static_cast<double>(integer_value(w, n, k)) * scale;
 }
 
-void gemm(const GemmActivations& x, int64_t m, const GemmWeights& w, int64_t n0, int64_t n1, const float* bias,
+void gemm(const float* x, int64_t x_stride, int64_t m, const GemmWeights& w, int64_t n0, int64_t n1, const float* bias,
           float* y, int64_t y_stride) {
   std::vector<double> row(static_cast<size_t>(w.k));
   for (int64_t n = n0; n < n1; ++n) {
@@ -71,10 +71,8 @@ void gemm(const GemmActivations& x, int64_t m, const GemmWeights& w, int64_t n0,
     for (int64_t i = 0; i < m; ++i) {
       double sum = 0;
       for (int64_t k = 0; k < w.k; ++k) {
-        const double value = x.values != nullptr ? x.values[i * x.stride + k] : x.codes[i * x.stride + k];
-        sum += value * row[static_cast<size_t>(k)];
+        sum += static_cast<double>(x[i * x_stride + k]) * row[static_cast<size_t>(k)];
       }
-      if (x.values == nullptr) sum *= x.scales[i];
       y[i * y_stride + n] = static_cast<float>(bias != nullptr ? sum + bias[n] : sum);
     }
   }

@@ -25,16 +25,9 @@ int integer_value(const GemmWeights& w, int64_t n, int64_t k);
 /// The value of element (n, k), exact up to one rounding in double.
 double weight_value(const GemmWeights& w, int64_t n, int64_t k);
 
-/// Activations: f32 values, or int8 codes with a scale per row.
-struct GemmActivations {
-  const float* values = nullptr;  ///< [M, K], rows `stride` apart, or null
-  const int8_t* codes = nullptr;  ///< [M, K], rows `stride` apart, when there are no values
-  int64_t stride = 0;
-  const float* scales = nullptr;  ///< [M], with codes
-};
-
-/// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n] for the rows n in [n0, n1), rounded once to f32. bias may be null.
-void gemm(const GemmActivations& x, int64_t m, const GemmWeights& w, int64_t n0, int64_t n1, const float* bias,
+/// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n] for the rows n in [n0, n1), rounded once to f32. x [M, K], rows
+/// `x_stride` apart; bias may be null.
+void gemm(const float* x, int64_t x_stride, int64_t m, const GemmWeights& w, int64_t n0, int64_t n1, const float* bias,
           float* y, int64_t y_stride);
 
 }  // namespace halftone::reference

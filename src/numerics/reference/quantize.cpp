@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <span>
+#include <vector>
 
 #include "numerics/half.h"
 
@@ -48,47 +49,54 @@ AsymmetricScale asymmetric_scale(float low, float high, int levels) {
 
 namespace {
 
-void store_integers(ElementType format, int64_t k, const float* x, unsigned char* out, uint16_t* scales) {
-  const int levels = format == ElementType::Int8 ? 255 : 15;
+/// Codes of a row, and its scale and zero point to scale[0] and scale[kKvGroup].
+void integer_codes(int levels, std::span<const float> x, std::span<int> codes, uint16_t* scale) {
   float low = x[0], high = x[0];
-  for (int64_t i = 0; i < k; ++i) {
-    if (!std::isfinite(x[i])) low = std::numeric_limits<float>::quiet_NaN();
-    low = std::isnan(low) ? low : std::min(low, x[i]);
-    high = std::max(high, x[i]);
+  for (const float v : x) {
+    if (!std::isfinite(v)) low = std::numeric_limits<float>::quiet_NaN();
+    low = std::isnan(low) ? low : std::min(low, v);
+    high = std::max(high, v);
   }
   const AsymmetricScale s = asymmetric_scale(low, high, levels);
-  scales[0] = s.scale;
-  scales[1] = s.zero;
-  std::memset(out, 0, static_cast<size_t>(row_bytes(format, k)));
-  if (std::isnan(low)) return;
-  for (int64_t i = 0; i < k; ++i) {
+  scale[0] = s.scale;
+  scale[kKvGroup] = s.zero;
+  for (size_t i = 0; i < x.size(); ++i) {
     const double code = std::nearbyint(double{x[i]} / f16_to_f32(s.scale) + f16_to_f32(s.zero));
-    const int stored = static_cast<int>(std::clamp(code, 0.0, static_cast<double>(levels)));
-    if (format == ElementType::Int8)
-      out[i] = static_cast<unsigned char>(stored);
+    codes[i] = std::isnan(low) ? 0 : static_cast<int>(std::clamp(code, 0.0, static_cast<double>(levels)));
+  }
+}
+
+void store_code(KvSide side, ElementType format, int code, unsigned char* at, int shift) {
+  if (format == ElementType::Int8)
+    *at = static_cast<unsigned char>(side == KvSide::Keys ? code : code - 128);
+  else
+    *at = static_cast<unsigned char>((*at & ~(15 << shift)) | code << shift);
+}
+
+void store_row(const StoreKv& s, std::span<const float> row, int64_t position, unsigned char* head, uint16_t* scales) {
+  std::vector<int> codes(row.size());
+  if (bits_of(s.format) <= 8)
+    integer_codes(s.format == ElementType::Int8 ? 255 : 15, row, codes, scales + kv_scale_index(position));
+  for (size_t i = 0; i < row.size(); ++i) {
+    const KvPlace place = kv_place(s.side, s.format, s.head_dim, position, static_cast<int64_t>(i));
+    unsigned char* at = head + place.byte;
+    if (s.format == ElementType::Float32)
+      *reinterpret_cast<float*>(at) = row[i];
+    else if (s.format == ElementType::Float16)
+      *reinterpret_cast<uint16_t*>(at) = f32_to_f16(row[i]);
     else
-      out[i / 64 * 32 + i % 32] |= static_cast<unsigned char>(i % 64 < 32 ? stored : stored << 4);
+      store_code(s.side, s.format, codes[i], at, place.shift);
   }
 }
 
 }  // namespace
 
-void store_kv(int64_t tokens, int64_t kv_heads, int64_t head_dim, ElementType format, const float* x, int64_t x_stride,
-              void* codes, uint16_t* scales, int64_t capacity) {
-  const int64_t bytes = row_bytes(format, head_dim);
-  for (int64_t t = 0; t < tokens; ++t)
-    for (int64_t h = 0; h < kv_heads; ++h) {
-      const float* row = x + t * x_stride + h * head_dim;
-      const int64_t at = h * capacity + t;
-      auto* out = static_cast<unsigned char*>(codes) + at * bytes;
-      if (format == ElementType::Float32) {
-        std::memcpy(out, row, static_cast<size_t>(bytes));
-      } else if (format == ElementType::Float16) {
-        for (int64_t i = 0; i < head_dim; ++i) reinterpret_cast<uint16_t*>(out)[i] = f32_to_f16(row[i]);
-      } else {
-        store_integers(format, head_dim, row, out, scales + 2 * at);
-      }
-    }
+void store_kv(const StoreKv& s) {
+  for (int64_t t = 0; t < s.tokens; ++t)
+    for (int64_t h = 0; h < s.kv_heads; ++h)
+      store_row(s, {s.x + t * s.x_stride + h * s.head_dim, static_cast<size_t>(s.head_dim)}, s.start + t,
+                static_cast<unsigned char*>(s.codes) + h * kv_head_bytes(s.format, s.head_dim, s.capacity),
+                s.scales + h * kv_head_scales(s.format, s.capacity));
 }
 
 }  // namespace halftone::reference

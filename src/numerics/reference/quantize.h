@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "numerics/formats.h"
+#include "numerics/kv_layout.h"
 
 namespace halftone::reference {
 
@@ -25,9 +25,19 @@ struct AsymmetricScale {
 };
 AsymmetricScale asymmetric_scale(float low, float high, int levels);
 
-/// Rows x [tokens, kv_heads, head_dim] into the cache [kv_heads][capacity][row_bytes(format, head_dim)], with scales
-/// [kv_heads][capacity][2] for Int8 and Int4. A row with a NaN or an infinity reads back as NaN from integer formats.
-void store_kv(int64_t tokens, int64_t kv_heads, int64_t head_dim, ElementType format, const float* x, int64_t x_stride,
-              void* codes, uint16_t* scales, int64_t capacity);
+struct StoreKv {
+  int64_t tokens, start;  ///< positions start .. start + tokens - 1 are written
+  int64_t kv_heads, head_dim;
+  ElementType format;
+  KvSide side;
+  const float* x;  ///< [tokens, kv_heads, head_dim], rows `x_stride` apart
+  int64_t x_stride;
+  void* codes;       ///< the whole cache, as numerics/kv_layout.h draws it
+  uint16_t* scales;  ///< likewise; null for the float formats
+  int64_t capacity;
+};
+
+/// A row with a NaN or an infinity reads back as NaN from integer formats.
+void store_kv(const StoreKv& s);
 
 }  // namespace halftone::reference

@@ -1,19 +1,27 @@
-// Table and launcher of attention: which kernel, and how its work is spread over threads.
+// Tables and launchers of attention: which kernel, and how its work is spread over threads.
 //
-// Few tokens (decode): one unit of work per key-value head and block of keys, partials merged afterwards by the caller.
-// Many tokens (prefill): one per key-value head and tile of tokens, long and short tiles alternating so that the equal
-// shares of the pool cost the same. Both give the same bits.
+// Few tokens (decode): one unit of work per sequence, key-value head and block of keys, all in one parallel loop; who
+// finishes the last block of a head merges its partials, always in block order.
+// Many tokens (prefill): one unit per key-value head and tile of tokens, long and short tiles alternating so that the
+// equal shares of the pool cost the same. Both give the same bits.
 #include "kernels/api/attention.h"
 
 #include <fmt/format.h>
+
+#include <atomic>
 
 #include "kernels/cpu/attention/attention_kernel.h"
 #include "numerics/reference/attention.h"
 
 namespace halftone::kernels {
 
+int64_t attention_query_words(int64_t dim, int64_t rows) { return rows * (dim / 2 + kQueryTail); }
+
 int64_t attention_scratch_floats(int64_t dim, int64_t rows) {
-  return 2 * dim * kKeyBlock + kGroup * kKeyBlock + (kGroup + rows) * (dim + kPartialTail);
+  constexpr int64_t kMaxDim = 256;
+  const int64_t block = 2 * dim * kKeyBlock + 4 * kKeyBlock;
+  const int64_t group = kGroup * (kKeyBlock + kKeyBlock / 2 + kMaxDim);
+  return block + group + (kGroup + rows) * (dim + kPartialTail) + attention_query_words(dim, rows);
 }
 
 namespace {
@@ -50,6 +58,14 @@ Rejection needs_vectors(const AttentionProblem& p) {
   return malformed(p);
 }
 
+/// What a rule for one sequence says about the first of several that it rejects.
+template <Rejection (*Rule)(const AttentionProblem&)>
+Rejection any_sequence(const AttentionBatchProblem& p) {
+  for (size_t i = 0; i < p.sequences.size(); ++i)
+    if (const Rejection why = Rule(p.sequences[i]); !why.empty()) return fmt::format("sequence {}: {}", i, why);
+  return {};
+}
+
 AttentionParams params_of(const AttentionProblem& problem, const AttentionArgs& args) {
   return {.q = args.q,
           .q_stride = args.q_stride,
@@ -57,8 +73,9 @@ AttentionParams params_of(const AttentionProblem& problem, const AttentionArgs& 
           .values = static_cast<const unsigned char*>(args.values.codes),
           .key_scales = args.keys.scales,
           .value_scales = args.values.scales,
-          .capacity = args.capacity,
-          .row_bytes = row_bytes(problem.format, problem.head_dim),
+          .head_bytes = kv_head_bytes(problem.format, problem.head_dim, args.capacity),
+          .head_scales = kv_head_scales(problem.format, args.capacity),
+          .token_bytes = kv_token_bytes(problem.format, problem.head_dim),
           .tokens = problem.tokens,
           .start = problem.start,
           .ratio = problem.heads / problem.kv_heads,
@@ -70,23 +87,97 @@ AttentionParams params_of(const AttentionProblem& problem, const AttentionArgs& 
           .out_stride = args.out_stride};
 }
 
-void run_split(ExecContext& context, const AttentionKernel& kernel, const AttentionParams& p, int64_t kv_heads) {
-  const int64_t first_key = p.window > 0 ? std::max<int64_t>(0, p.start - p.window + 1) : 0;
-  const int64_t first = first_key / kKeyBlock;
-  const int64_t blocks = (p.start + p.tokens + kKeyBlock - 1) / kKeyBlock - first;
-  const int64_t partial_floats = p.tokens * p.ratio * (p.dim + kPartialTail);
-  const int64_t scratch_floats = attention_scratch_floats(p.dim, 0);
-  auto* partials = static_cast<float*>(
-      context.workspace.reserve(sizeof(float) * static_cast<size_t>(kv_heads * blocks * partial_floats +
-                                                                    context.pool.threads() * scratch_floats)));
-  float* scratch = partials + kv_heads * blocks * partial_floats;
-  const int64_t grain = std::max<int64_t>(1, kInlineWork / (kKeyBlock * p.dim));
-  context.pool.parallel_for(kv_heads * blocks, grain, [&](int64_t begin, int64_t end, int worker) {
-    for (int64_t i = begin; i < end; ++i)
-      kernel.block(p, i / blocks, first + i % blocks, partials + i * partial_floats, scratch + worker * scratch_floats);
+/// A sequence of few tokens in a parallel loop over blocks.
+struct SplitSequence {
+  AttentionParams p;
+  int64_t first_block, blocks, units_end;  // units_end: of this sequence and those before it
+  float* partials;                         // [kv_heads][blocks][rows][dim + kPartialTail]
+  int32_t* queries;                        // [kv_heads][query words of all rows]
+  int32_t* left;                           // [kv_heads] blocks to do
+
+  int64_t rows() const { return p.tokens * p.ratio; }
+  int64_t partial_floats() const { return rows() * (p.dim + kPartialTail); }
+  int64_t query_words() const { return attention_query_words(p.dim, rows()); }
+};
+
+/// Hands out pieces of the workspace, each on a cache line of its own; without memory it only counts.
+struct Carver {
+  unsigned char* memory;
+  size_t used = 0;
+  template <class T>
+  T* take(int64_t count) {
+    auto* at = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + used);
+    used += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+    return at;
+  }
+};
+
+struct SplitPlan {
+  std::span<SplitSequence> sequences;
+  float* scratch;
+  int64_t scratch_floats, units;
+};
+
+/// Lays out the sequences of few tokens over `carver`, and describes them where it has memory.
+SplitPlan plan_split(std::span<const AttentionProblem> problems, std::span<const AttentionArgs> args, int threads,
+                     Carver& carver) {
+  SplitPlan plan{{}, nullptr, 0, 0};
+  auto* described = carver.take<SplitSequence>(static_cast<int64_t>(problems.size()));
+  size_t count = 0;
+  for (size_t i = 0; i < problems.size(); ++i) {
+    const AttentionProblem& problem = problems[i];
+    if (problem.tokens > kSplitTokens) continue;
+    SplitSequence s{};
+    s.p = params_of(problem, args[i]);
+    s.first_block = problem.window > 0 ? std::max<int64_t>(0, problem.start - problem.window + 1) / kKeyBlock : 0;
+    s.blocks = (problem.start + problem.tokens + kKeyBlock - 1) / kKeyBlock - s.first_block;
+    s.partials = carver.take<float>(problem.kv_heads * s.blocks * s.partial_floats());
+    s.queries = carver.take<int32_t>(problem.kv_heads * s.query_words());
+    s.left = carver.take<int32_t>(problem.kv_heads);
+    s.units_end = plan.units += problem.kv_heads * s.blocks;
+    plan.scratch_floats = std::max(plan.scratch_floats, attention_scratch_floats(problem.head_dim, 0));
+    if (described != nullptr) described[count++] = s;
+  }
+  plan.sequences = {described, count};
+  plan.scratch = carver.take<float>(threads * plan.scratch_floats);
+  return plan;
+}
+
+void run_unit(const AttentionKernel& kernel, const SplitSequence& s, int64_t unit, float* scratch) {
+  const int64_t head = unit / s.blocks, block = unit % s.blocks;
+  float* partials = s.partials + head * s.blocks * s.partial_floats();
+  kernel.block(s.p, head, s.first_block + block, s.queries + head * s.query_words(),
+               partials + block * s.partial_floats(), scratch);
+  if (std::atomic_ref<int32_t>(s.left[head]).fetch_sub(1, std::memory_order_acq_rel) == 1)
+    kernel.merge(s.p, head, s.blocks, partials);
+}
+
+void run_split(ExecContext& context, const AttentionKernel& kernel, std::span<const AttentionProblem> problems,
+               std::span<const AttentionArgs> args) {
+  Carver sizes{nullptr};
+  const int threads = context.pool.threads();
+  if (plan_split(problems, args, threads, sizes).units == 0) return;
+  Carver carver{static_cast<unsigned char*>(context.workspace.reserve(sizes.used))};
+  const SplitPlan plan = plan_split(problems, args, threads, carver);
+  int64_t begin = 0, dim = 0;
+  for (const SplitSequence& s : plan.sequences) {
+    const int64_t kv_heads = (s.units_end - begin) / s.blocks;
+    for (int64_t head = 0; head < kv_heads; ++head) {
+      kernel.prepare(s.p, head, 0, s.p.tokens, s.queries + head * s.query_words());
+      s.left[head] = static_cast<int32_t>(s.blocks);
+    }
+    begin = s.units_end;
+    dim = std::max(dim, s.p.dim);
+  }
+  const int64_t grain = std::max<int64_t>(1, kInlineWork / (kKeyBlock * dim));
+  context.pool.parallel_for(plan.units, grain, [&](int64_t first, int64_t last, int worker) {
+    size_t sequence = 0;
+    for (int64_t i = first; i < last; ++i) {
+      while (i >= plan.sequences[sequence].units_end) ++sequence;
+      run_unit(kernel, plan.sequences[sequence], i - (sequence == 0 ? 0 : plan.sequences[sequence - 1].units_end),
+               plan.scratch + worker * plan.scratch_floats);
+    }
   });
-  for (int64_t head = 0; head < kv_heads; ++head)
-    kernel.merge(p, head, blocks, partials + head * blocks * partial_floats);
 }
 
 void run_tiles(ExecContext& context, const AttentionKernel& kernel, const AttentionParams& p, int64_t kv_heads) {
@@ -105,15 +196,17 @@ void run_tiles(ExecContext& context, const AttentionKernel& kernel, const Attent
   });
 }
 
-void run_kernel(ExecContext& context, const AttentionKernel& kernel, const AttentionProblem& problem,
-                const AttentionArgs& args) {
-  const AttentionParams p = params_of(problem, args);
-  (p.tokens <= kSplitTokens ? run_split : run_tiles)(context, kernel, p, problem.kv_heads);
+template <const AttentionKernel& Kernel>
+void run_batch(ExecContext& context, const AttentionBatchProblem& problem, const AttentionBatchArgs& args) {
+  run_split(context, Kernel, problem.sequences, args.sequences);
+  for (size_t i = 0; i < problem.sequences.size(); ++i)
+    if (problem.sequences[i].tokens > kSplitTokens)
+      run_tiles(context, Kernel, params_of(problem.sequences[i], args.sequences[i]), problem.sequences[i].kv_heads);
 }
 
 template <const AttentionKernel& Kernel>
 void run(ExecContext& context, const AttentionProblem& problem, const AttentionArgs& args) {
-  run_kernel(context, Kernel, problem, args);
+  run_batch<Kernel>(context, {{&problem, 1}}, {{&args, 1}});
 }
 
 void run_reference(ExecContext&, const AttentionProblem& problem, const AttentionArgs& args) {
@@ -136,10 +229,20 @@ void run_reference(ExecContext&, const AttentionProblem& problem, const Attentio
                         .out_stride = args.out_stride});
 }
 
+void run_reference_batch(ExecContext& context, const AttentionBatchProblem& problem, const AttentionBatchArgs& args) {
+  for (size_t i = 0; i < problem.sequences.size(); ++i) run_reference(context, problem.sequences[i], args.sequences[i]);
+}
+
 constexpr KernelEntry<AttentionProblem, AttentionArgs> kTable[] = {
     {"avx512", Isa::Avx512, needs_vectors, run<avx512::kAttention>},
     {"avx2", Isa::Avx2, needs_vectors, run<avx2::kAttention>},
     {"reference", Isa::Scalar, malformed, run_reference},
+};
+
+constexpr KernelEntry<AttentionBatchProblem, AttentionBatchArgs> kBatchTable[] = {
+    {"avx512", Isa::Avx512, any_sequence<needs_vectors>, run_batch<avx512::kAttention>},
+    {"avx2", Isa::Avx2, any_sequence<needs_vectors>, run_batch<avx2::kAttention>},
+    {"reference", Isa::Scalar, any_sequence<malformed>, run_reference_batch},
 };
 
 void check(const AttentionProblem& problem, const AttentionArgs& args) {
@@ -167,11 +270,26 @@ std::string to_string(const AttentionProblem& p) {
                      p.heads, p.kv_heads, p.head_dim, p.window, to_string(p.format));
 }
 
+std::string to_string(const AttentionBatchProblem& p) {
+  if (p.sequences.empty()) return "sequences=0";
+  return fmt::format("sequences={}, the first {}", p.sequences.size(), to_string(p.sequences[0]));
+}
+
 KernelTable<AttentionProblem, AttentionArgs> attention_table() { return kTable; }
+KernelTable<AttentionBatchProblem, AttentionBatchArgs> attention_batch_table() { return kBatchTable; }
 
 void attention(ExecContext& context, const AttentionProblem& problem, const AttentionArgs& args) {
   check(problem, args);
   select(attention_table(), problem, context.isa).run(context, problem, args);
+}
+
+void attention_batch(ExecContext& context, const AttentionBatchProblem& problem, const AttentionBatchArgs& args) {
+  if (problem.sequences.size() != args.sequences.size())
+    throw InvalidArgument("attention_batch: {} problems came with arguments for {}; give one each",
+                          problem.sequences.size(), args.sequences.size());
+  for (size_t i = 0; i < problem.sequences.size(); ++i) check(problem.sequences[i], args.sequences[i]);
+  if (problem.sequences.empty()) return;
+  select(attention_batch_table(), problem, context.isa).run(context, problem, args);
 }
 
 }  // namespace halftone::kernels

@@ -2,32 +2,35 @@
 // this header is compiled with wide instruction sets too.
 //
 // A cache is cut into blocks of kKeyBlock keys at fixed positions. A block gives each query a partial result: maximum
-// m, sum l of exp(score - m), and the sum `acc` of exp(score - m) * value; partials are merged in block order. A
-// partial depends on its query and block alone, hence the same bits for a prefill and a decode, for any number of
-// threads.
+// m of its scores (in units of log 2), sum l of 2^(score - m), and the sum `acc` of 2^(score - m) * value; partials are
+// merged in block order. A partial depends on its query and block alone, hence the same bits for a prefill and a
+// decode, for any number of threads and sequences.
 #pragma once
 
 #include <cstdint>
 
 namespace halftone::kernels {
 
-inline constexpr int kKeyBlock = 64;
+inline constexpr int kKeyBlock = 128;
 /// Rows of queries that a kernel works on at a time.
 inline constexpr int kGroup = 6;
 /// Floats of a partial row past its head_dim accumulators: [0] is m, [1] is l (0: the query saw no key yet).
 inline constexpr int kPartialTail = 16;
+/// Words of a prepared query past its head_dim / 2 operand words (integer caches): see int_path-inl.h.
+inline constexpr int kQueryTail = 16;
 
 enum class KvFormat : int { Float32, Float16, Int8, Int4 };
 
 struct AttentionParams {
   const float* q;
   int64_t q_stride;
-  const unsigned char* keys;  ///< [Hkv][capacity][row_bytes]
+  const unsigned char* keys;  ///< numerics/kv_layout.h
   const unsigned char* values;
-  const uint16_t* key_scales;  ///< [Hkv][capacity][2] or null
+  const uint16_t* key_scales;  ///< null for float formats
   const uint16_t* value_scales;
-  int64_t capacity;
-  int64_t row_bytes;
+  int64_t head_bytes;   ///< between two heads of keys or values
+  int64_t head_scales;  ///< f16 values between two heads of scales
+  int64_t token_bytes;  ///< of one head and side
   int64_t tokens;
   int64_t start;
   int64_t ratio;  ///< query heads a key-value head
@@ -39,15 +42,20 @@ struct AttentionParams {
   int64_t out_stride;
 };
 
-/// Floats of scratch that a worker needs for tiles of `rows` queries (tokens times ratio).
+/// 32-bit words of `rows` prepared queries.
+int64_t attention_query_words(int64_t dim, int64_t rows);
+/// Floats of scratch that a worker needs, tiles of `rows` queries (tokens times ratio) included.
 int64_t attention_scratch_floats(int64_t dim, int64_t rows);
 
-/// One instance per instruction set.
+/// One instance per instruction set. Row (token - token_begin) * ratio + head of a key-value head is a query.
 struct AttentionKernel {
+  /// Prepares the queries of tokens [token_begin, token_end); a matter of the integer formats, nothing for floats.
+  void (*prepare)(const AttentionParams& p, int64_t kv_head, int64_t token_begin, int64_t token_end, int32_t* queries);
   /// Tokens [token_begin, token_end) of the heads of `kv_head`, from first block to output.
   void (*tile)(const AttentionParams& p, int64_t kv_head, int64_t token_begin, int64_t token_end, float* scratch);
-  /// Partials of all tokens for one block, row (token * ratio + head) at partials + row * (dim + kPartialTail).
-  void (*block)(const AttentionParams& p, int64_t kv_head, int64_t block, float* partials, float* scratch);
+  /// Partials of all tokens, prepared in `queries`, for one block: row r at partials + r * (dim + kPartialTail).
+  void (*block)(const AttentionParams& p, int64_t kv_head, int64_t block, const int32_t* queries, float* partials,
+                float* scratch);
   /// Merges the partials [blocks][tokens * ratio] of `kv_head` into the first block's and writes the output.
   void (*merge)(const AttentionParams& p, int64_t kv_head, int64_t blocks, float* partials);
 };

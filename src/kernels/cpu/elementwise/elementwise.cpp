@@ -83,13 +83,17 @@ constexpr KernelEntry<RopeProblem, RopeArgs> kRope[] = {
 template <const ElementwiseKernel& Kernel>
 void run_gated(ExecContext& context, const GatedProblem& p, const GatedArgs& a) {
   const auto kernel = p.activation == GatedActivation::SwiGlu ? Kernel.swiglu : Kernel.geglu;
-  context.pool.parallel_for(p.rows * p.k, kInlineElements, [&](int64_t begin, int64_t end, int) {
-    kernel(end - begin, a.gate + begin, a.up + begin, a.y + begin);
+  const int64_t stride = a.stride > 0 ? a.stride : p.k;
+  context.pool.parallel_for(p.rows, grain_of(p.k), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) kernel(p.k, a.gate + r * stride, a.up + r * stride, a.y + r * p.k);
   });
 }
 
 void reference_gated(ExecContext&, const GatedProblem& p, const GatedArgs& a) {
-  reference::gated(p.rows * p.k, p.activation == GatedActivation::GeGlu, a.gate, a.up, a.y);
+  const int64_t stride = a.stride > 0 ? a.stride : p.k;
+  for (int64_t r = 0; r < p.rows; ++r)
+    reference::gated(p.k, p.activation == GatedActivation::GeGlu, a.gate + r * stride, a.up + r * stride,
+                     a.y + r * p.k);
 }
 
 constexpr KernelEntry<GatedProblem, GatedArgs> kGated[] = {
@@ -172,7 +176,8 @@ void rope(ExecContext& context, const RopeProblem& p, const RopeArgs& a) {
 }
 
 void gated(ExecContext& context, const GatedProblem& p, const GatedArgs& a) {
-  check("gated", p, at_least_one(p), a.gate != nullptr && a.up != nullptr && a.y != nullptr, p.k, p.k);
+  check("gated", p, at_least_one(p), a.gate != nullptr && a.up != nullptr && a.y != nullptr,
+        a.stride > 0 ? a.stride : p.k, p.k);
   select(gated_table(), p, context.isa).run(context, p, a);
 }
 

@@ -8,7 +8,8 @@
 
 namespace halftone::kernels {
 
-/// A GEMM with all defaults resolved: strides in elements of the pointed-to type, `groups` = 1 where a row has one
+/// A GEMM with all defaults resolved: strides in elements of the pointed-to type,
+/// `groups` = 1 where a row has one
 /// scale.
 struct GemmTask {
   int64_t m, n, k;
@@ -24,26 +25,21 @@ struct GemmTask {
   int default_zero;             ///< the code that means zero when `zeros` is null; Int8 codes counted from 0 (+128)
   const float* x;
   int64_t x_stride;
-  const int8_t* x_codes;
-  int64_t x_code_stride;
-  const float* x_scales;
   const float* bias;
   float* y;
   int64_t y_stride;
-  int64_t panel_rows;    ///< weight rows that `scratch` holds in decoded form, a multiple of 4
-  int64_t panel_stride;  ///< elements (f32 or int8) between two of them
+  int64_t panel_rows;    ///< weight rows that a panel holds in decoded form, a multiple of 12: whole blocks of any ISA
+  int64_t panel_stride;  ///< floats between two of them
 };
 
-/// Outputs [m0, m1) x [n0, n1) of a task; `scratch` is the calling thread's own panel, 64-byte aligned.
-using GemmRange = void (*)(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
+/// Outputs [m0, m1) x [n0, n1) of a task; `panel` is the calling thread's own, 64-byte aligned.
+using GemmRange = void (*)(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel);
 
 namespace avx2 {
-void gemm_float(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
-void gemm_int8(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
-}  // namespace avx2
+void gemm(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel);
+}
 namespace avx512 {
-void gemm_float(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
-void gemm_int8(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void* scratch);
-}  // namespace avx512
+void gemm(const GemmTask& task, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel);
+}
 
 }  // namespace halftone::kernels

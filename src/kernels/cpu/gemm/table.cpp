@@ -11,10 +11,11 @@ namespace halftone::kernels {
 
 namespace {
 
-constexpr int64_t kMaxInt8K = 131072;       // (-128 * -128) * K stays within int32
 constexpr int64_t kPanelBytes = 128 << 10;  // decoded weight rows: a fraction of a second-level cache
 constexpr int64_t kSmallWork = 1 << 15;     // products below which waking a thread costs more than it saves
 constexpr int64_t kRowGrain = 4;
+constexpr int64_t kPanelRowGrain = 12;  // blocks of 3 or 4 rows fill a panel
+constexpr int64_t kMaxPanelRows = 60;
 
 bool is_integer(ElementType type) { return bits_of(type) <= 8; }
 
@@ -30,8 +31,6 @@ Rejection malformed(const GemmProblem& p) {
   if (!by_group && p.group != 0) return "group must be 0 with none or row scales";
   if (p.scales == ScaleLayout::TwoLevel && p.weight != ElementType::Int4) return "two_level scales need int4 weights";
   if (p.zero_points && !is_integer(p.weight)) return "floating-point weights have no zero points";
-  if (p.int8_activations && !is_integer(p.weight)) return "int8 activations need integer weights";
-  if (p.int8_activations && p.k > kMaxInt8K) return "k must be at most 131072 with int8 activations";
   return {};
 }
 
@@ -46,18 +45,8 @@ void require_stride(int64_t stride, int64_t wanted, const char* name, const Gemm
 
 void validate(const GemmProblem& p, const GemmArgs& a) {
   if (const Rejection why = malformed(p); !why.empty()) throw InvalidArgument("gemm {}: {}", to_string(p), why);
-  if (p.int8_activations) {
-    require(a.x.codes, "x.codes", p);
-    require(a.x.scales, "x.scales", p);
-    require_stride(a.x.code_stride, p.k, "x.code_stride", p);
-    if (a.x.code_stride % 64 != 0) {
-      throw InvalidArgument("gemm {}: x.code_stride is {}; pad rows of codes with zeros to a multiple of 64",
-                            to_string(p), a.x.code_stride);
-    }
-  } else {
-    require(a.x.values, "x.values", p);
-    if (p.m > 1) require_stride(a.x.stride, p.k, "x.stride", p);
-  }
+  require(a.x.values, "x.values", p);
+  if (p.m > 1) require_stride(a.x.stride, p.k, "x.stride", p);
   require(a.w.codes, "w.codes", p);
   if (p.scales != ScaleLayout::None) require(a.w.scales, "w.scales", p);
   if (p.scales == ScaleLayout::TwoLevel) require(a.w.group_scales, "w.group_scales", p);
@@ -81,12 +70,8 @@ reference::GemmWeights reference_weights(const GemmProblem& p, const WeightView&
 void run_reference(ExecContext& context, const GemmProblem& p, const GemmArgs& a) {
   validate(p, a);
   const reference::GemmWeights weights = reference_weights(p, a.w);
-  const reference::GemmActivations x =
-      p.int8_activations
-          ? reference::GemmActivations{.codes = a.x.codes, .stride = a.x.code_stride, .scales = a.x.scales}
-          : reference::GemmActivations{.values = a.x.values, .stride = a.x.stride};
   context.pool.parallel_for(p.n, 1, [&](int64_t begin, int64_t end, int) {
-    reference::gemm(x, p.m, weights, begin, end, a.bias, a.y, a.y_stride);
+    reference::gemm(a.x.values, a.x.stride, p.m, weights, begin, end, a.bias, a.y, a.y_stride);
   });
 }
 
@@ -108,26 +93,24 @@ GemmTask make_task(const GemmProblem& p, const GemmArgs& a) {
   t.default_zero = p.weight == ElementType::Int8 ? 128 : symmetric_zero(p.weight);
   t.x = a.x.values;
   t.x_stride = a.x.stride;
-  t.x_codes = a.x.codes;
-  t.x_code_stride = a.x.code_stride;
-  t.x_scales = a.x.scales;
   t.bias = a.bias;
   t.y = a.y;
   t.y_stride = a.y_stride;
-  const int64_t element_bytes = p.int8_activations ? 1 : 4;
   // One cache line more than the row: rows a power of two apart would compete for the same cache sets.
-  t.panel_stride = (p.k + 63) / 64 * 64 + 64 / element_bytes;
-  t.panel_rows = std::clamp<int64_t>(kPanelBytes / (t.panel_stride * element_bytes), kRowGrain, 64) / 4 * 4;
+  t.panel_stride = (p.k + 15) / 16 * 16 + 16;
+  const int64_t fit = kPanelBytes / (4 * t.panel_stride) / kPanelRowGrain * kPanelRowGrain;
+  t.panel_rows = std::clamp<int64_t>(fit, kPanelRowGrain, kMaxPanelRows);
   return t;
 }
 
 template <GemmRange kRange>
 void run_range(ExecContext& context, const GemmProblem& p, const GemmArgs& a) {
   const GemmTask task = make_task(p, a);
-  const int64_t panel_bytes = task.panel_rows * task.panel_stride * (p.int8_activations ? 1 : 4);
+  const int64_t panel_floats = task.panel_rows * task.panel_stride;
   const int threads = context.pool.threads();
-  auto* scratch = static_cast<uint8_t*>(context.workspace.reserve(static_cast<size_t>(threads * panel_bytes)));
-  const auto panel = [&](int worker) { return scratch + worker * panel_bytes; };
+  auto* scratch =
+      static_cast<float*>(context.workspace.reserve(sizeof(float) * static_cast<size_t>(threads * panel_floats)));
+  const auto panel = [&](int worker) { return scratch + worker * panel_floats; };
   if (p.m * p.n * p.k <= kSmallWork) return kRange(task, 0, p.m, 0, p.n, panel(0));
   const bool by_tokens = p.n < threads * 4 * kRowGrain && p.m >= threads * 4 * kRowGrain;
   if (by_tokens) {
@@ -141,25 +124,15 @@ void run_range(ExecContext& context, const GemmProblem& p, const GemmArgs& a) {
   }
 }
 
-Rejection supports_float(const GemmProblem& p) {
-  if (p.int8_activations) return "takes f32 activations";
+Rejection supports(const GemmProblem& p) {
   if (p.group % 16 != 0 && p.group < p.k) return "group must be a multiple of 16";
-  return malformed(p);
-}
-
-Rejection supports_int8(const GemmProblem& p) {
-  if (!p.int8_activations) return "takes int8 activations";
-  if (p.group % 32 != 0 && p.group < p.k) return "group must be a multiple of 32";
-  if (p.weight == ElementType::Int8 && p.zero_points) return "int8 weights must be symmetric";
   return malformed(p);
 }
 
 using Entry = KernelEntry<GemmProblem, GemmArgs>;
 constexpr Entry kEntries[] = {
-    {"avx512_float", Isa::Avx512, supports_float, run_range<avx512::gemm_float>},
-    {"avx512_int8", Isa::Avx512, supports_int8, run_range<avx512::gemm_int8>},
-    {"avx2_float", Isa::Avx2, supports_float, run_range<avx2::gemm_float>},
-    {"avx2_int8", Isa::Avx2, supports_int8, run_range<avx2::gemm_int8>},
+    {"avx512", Isa::Avx512, supports, run_range<avx512::gemm>},
+    {"avx2", Isa::Avx2, supports, run_range<avx2::gemm>},
     {"reference", Isa::Scalar, malformed, run_reference},
 };
 
@@ -184,7 +157,7 @@ std::string to_string(const GemmProblem& p) {
   if (p.scales != ScaleLayout::None) text += fmt::format("/{}", to_string(p.scales));
   if (p.group > 0) text += fmt::format(" group={}", p.group);
   if (p.zero_points) text += " zeros";
-  return text + (p.int8_activations ? " x=int8" : " x=f32");
+  return text;
 }
 
 KernelTable<GemmProblem, GemmArgs> gemm_table() { return kEntries; }

@@ -6,13 +6,22 @@
 
 namespace halftone::kernels {
 
+/// A row of keys or values on its way into the cache of its head, laid out as numerics/kv_layout.h draws it.
+struct KvRow {
+  const float* x;  ///< [dim], dim % 16 == 0
+  int64_t dim;
+  int bits;  ///< of an element: 32 or 16 (floats), 8 or 4
+  bool keys;
+  int64_t position;
+  unsigned char* head;
+  uint16_t* scales;  ///< null for floats
+};
+
 struct QuantizeKernel {
   /// False, with codes 0 and scale NaN, when x holds a NaN or an infinity.
   bool (*quantize_row)(const float* x, int64_t k, int8_t* codes, int64_t code_stride, float* scale);
-  void (*store_half)(const float* x, int64_t dim, uint16_t* out);
-  /// scale [2] f16 {scale, zero} by the rule of numerics/reference/quantize.h; dim % 16 == 0.
-  void (*store_int8)(const float* x, int64_t dim, unsigned char* out, uint16_t* scale);
-  void (*store_int4)(const float* x, int64_t dim, unsigned char* out, uint16_t* scale);
+  /// By the rule of numerics/reference/quantize.h.
+  void (*store_kv_row)(const KvRow& row);
 };
 
 namespace avx2 {

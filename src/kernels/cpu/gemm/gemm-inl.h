@@ -1,0 +1,170 @@
+// The GEMM with f32 activations, written once for all vector ISAs.
+//
+// Every output owns kLanes lanes: lane l sums the products of the elements k = l mod kLanes in the order of k by fused
+// multiply-add, and a fixed tree adds the lanes. A few tokens decode weights in registers, reading them from memory
+// once; more tokens share a panel of weight rows decoded to f32 in scratch, with the same values, so the bits do not
+// depend on M.
+#pragma once
+
+#include "kernels/cpu/gemm/decode-inl.h"
+#include "kernels/cpu/unrolled-inl.h"
+
+namespace halftone::kernels::HALFTONE_ISA_NAMESPACE {
+
+inline constexpr int kTokens = 4;                       // rows of x in a block of outputs
+inline constexpr int kRows = kRegisters == 32 ? 4 : 3;  // rows of w in one: the sums fill the registers
+inline constexpr int kPrefetchBytes = 4096;             // rows of w are short runs to a hardware prefetcher
+inline constexpr int64_t kDirectTokens = 8;             // up to these, decoding again costs less than a panel
+
+/// A number as a type.
+template <int kValue>
+struct Constant {
+  static constexpr int value = kValue;
+};
+
+/// Weight rows: row r of a block starts at base + r * stride bytes.
+struct WeightRows {
+  const uint8_t* base;
+  int64_t stride;
+};
+
+template <int kCount>
+[[gnu::always_inline]] static inline void sum_lanes(const F* acc, float* out) {
+  unrolled<(kCount + 3) / 4>([&](int block) HALFTONE_INLINE {
+    F four[4];
+    float sums[4];
+    unrolled<4>([&](int j) HALFTONE_INLINE { four[j] = acc[4 * block + j < kCount ? 4 * block + j : kCount - 1]; });
+    sum4(four, sums);
+    unrolled<4>([&](int j) HALFTONE_INLINE {
+      if (4 * block + j < kCount) out[4 * block + j] = sums[j];
+    });
+  });
+}
+
+/// Outputs [m, m + MR) x [n, n + NR), the weights of row n at rows.base.
+template <ElementType kType, int kUnit, bool kStream, int MR, int NR>
+static void block(const GemmTask& t, const WeightRows& rows, int64_t m, int64_t n) {
+  constexpr int kUnitBytes = kUnit * bits_of(kType) / 8;
+  F acc[MR * NR];
+  unrolled<MR * NR>([&](int i) HALFTONE_INLINE { acc[i] = zero(); });
+  const float* x = t.x + m * t.x_stride;
+  const int64_t groups = kInteger<kType> ? t.groups : 1;
+  const int64_t group = kInteger<kType> ? t.group : t.k;
+  for (int64_t g = 0; g < groups; ++g) {
+    Decoder<kType> decoders[NR];
+    if constexpr (kInteger<kType>) {
+      unrolled<NR>([&](int r) HALFTONE_INLINE { decoders[r] = Decoder<kType>(t, n + r, g); });
+    }
+    const auto step = [&](int64_t k, int i, int64_t left, auto unit) HALFTONE_INLINE {
+      F values[MR];
+      unrolled<MR>([&](int p) HALFTONE_INLINE { values[p] = load(x + p * t.x_stride + k + kLanes * i, left); });
+      unrolled<NR>([&](int r) HALFTONE_INLINE {
+        const F w = decoders[r].template get<decltype(unit)::value>(rows.base + r * rows.stride, k, i, left);
+        unrolled<MR>([&](int p) HALFTONE_INLINE { acc[p * NR + r] = fma(values[p], w, acc[p * NR + r]); });
+      });
+    };
+    const int64_t end = (g + 1) * group < t.k ? (g + 1) * group : t.k;
+    int64_t k = g * group;
+    for (; k + kUnit <= end; k += kUnit) {
+      if constexpr (kStream)
+        unrolled<NR>([&](int r) HALFTONE_INLINE {
+          const uint8_t* ahead = rows.base + r * rows.stride + k * bits_of(kType) / 8 + kPrefetchBytes;
+          unrolled<(kUnitBytes + 63) / 64>([&](int line) HALFTONE_INLINE { __builtin_prefetch(ahead + 64 * line); });
+        });
+      unrolled<kUnit / kLanes>([&](int i) HALFTONE_INLINE { step(k, i, kLanes, Constant<kUnit>{}); });
+    }
+    for (; k < end; k += kLanes) step(k, 0, end - k, Constant<kLanes>{});  // the end of a row
+  }
+  float sums[MR * NR];
+  sum_lanes<MR * NR>(acc, sums);
+  for (int p = 0; p < MR; ++p) {
+    for (int r = 0; r < NR; ++r) {
+      const float sum = sums[p * NR + r];
+      t.y[(m + p) * t.y_stride + n + r] = t.bias != nullptr ? sum + t.bias[n + r] : sum;
+    }
+  }
+}
+
+/// Tokens [m0, m1) against NR rows, which stay in the first-level cache.
+template <ElementType kType, int kUnit, bool kStream, int NR>
+static void block_tokens(const GemmTask& t, const WeightRows& rows, int64_t m0, int64_t m1, int64_t n) {
+  int64_t m = m0;
+  for (; m + kTokens <= m1; m += kTokens) block<kType, kUnit, kStream, kTokens, NR>(t, rows, m, n);
+  for (; m + 2 <= m1; m += 2) block<kType, kUnit, kStream, 2, NR>(t, rows, m, n);
+  for (; m < m1; ++m) block<kType, kUnit, kStream, 1, NR>(t, rows, m, n);
+}
+
+template <ElementType kType, int kUnit, bool kStream>
+static void rows_in_turn(const GemmTask& t, WeightRows rows, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
+  int64_t n = n0;
+  for (; n + kRows <= n1; n += kRows, rows.base += kRows * rows.stride) {
+    block_tokens<kType, kUnit, kStream, kRows>(t, rows, m0, m1, n);
+  }
+  for (; n < n1; ++n, rows.base += rows.stride) block_tokens<kType, kUnit, kStream, 1>(t, rows, m0, m1, n);
+}
+
+template <ElementType kType, int kUnit>
+static void decode_rows(const GemmTask& t, int64_t n0, int64_t n1, float* panel) {
+  const int64_t groups = kInteger<kType> ? t.groups : 1;
+  const int64_t group = kInteger<kType> ? t.group : t.k;
+  for (int64_t n = n0; n < n1; ++n, panel += t.panel_stride) {
+    const uint8_t* row = t.codes + n * t.row_bytes;
+    for (int64_t g = 0; g < groups; ++g) {
+      Decoder<kType> decoder;
+      if constexpr (kInteger<kType>) decoder = Decoder<kType>(t, n, g);
+      const int64_t end = (g + 1) * group < t.k ? (g + 1) * group : t.k;
+      int64_t k = g * group;
+      for (; k + kUnit <= end; k += kUnit) {
+        unrolled<kUnit / kLanes>([&](int i) HALFTONE_INLINE {
+          store(panel + k + kLanes * i, decoder.template get<kUnit>(row, k, i, kLanes));
+        });
+      }
+      for (; k < end; k += kLanes) store(panel + k, decoder.template get<kLanes>(row, k, 0, end - k));
+    }
+  }
+}
+
+/// A few tokens at a time against the whole panel, so that both stay in caches.
+template <ElementType kType, int kUnit>
+static void panels(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
+  for (int64_t n = n0; n < n1; n += t.panel_rows) {
+    const int64_t end = n + t.panel_rows < n1 ? n + t.panel_rows : n1;
+    decode_rows<kType, kUnit>(t, n, end, panel);
+    const WeightRows rows = {reinterpret_cast<const uint8_t*>(panel), t.panel_stride * 4};
+    for (int64_t m = m0; m < m1; m += kTokens) {
+      rows_in_turn<ElementType::Float32, 64, false>(t, rows, m, m + kTokens < m1 ? m + kTokens : m1, n, end);
+    }
+  }
+}
+
+template <ElementType kType, int kUnit = 64>
+static void range(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
+  if (t.m > kDirectTokens) return panels<kType, kUnit>(t, m0, m1, n0, n1, panel);
+  rows_in_turn<kType, kUnit, true>(t, {t.codes + n0 * t.row_bytes, t.row_bytes}, m0, m1, n0, n1);
+}
+
+template <ElementType kType>
+static void quantized_range(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
+  if (t.groups == 1 || t.group % 64 == 0) return range<kType, 64>(t, m0, m1, n0, n1, panel);
+  if (t.group % 32 == 0) return range<kType, 32>(t, m0, m1, n0, n1, panel);
+  range<kType, 16>(t, m0, m1, n0, n1, panel);
+}
+
+void gemm(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
+  switch (t.weight) {
+    case ElementType::Float32:
+      return range<ElementType::Float32>(t, m0, m1, n0, n1, panel);
+    case ElementType::Float16:
+      return range<ElementType::Float16>(t, m0, m1, n0, n1, panel);
+    case ElementType::BFloat16:
+      return range<ElementType::BFloat16>(t, m0, m1, n0, n1, panel);
+    case ElementType::Int8:
+      return quantized_range<ElementType::Int8>(t, m0, m1, n0, n1, panel);
+    case ElementType::Int4:
+      return quantized_range<ElementType::Int4>(t, m0, m1, n0, n1, panel);
+    case ElementType::Int2:
+      return quantized_range<ElementType::Int2>(t, m0, m1, n0, n1, panel);
+  }
+}
+
+}  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE
