@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "base/arena.h"
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
 
@@ -28,6 +29,7 @@ class Workspace {
 struct ExecContext {
   ThreadPool& pool;
   Workspace& workspace;
+  Arena& arena;  ///< results that live as long as a step
   Isa isa = usable_isa();
   void* stream = nullptr;  ///< CUDA stream; unused on the CPU
 };
@@ -35,12 +37,13 @@ struct ExecContext {
 /// An ExecContext with its own pool and workspace, for programs and tests.
 class OwnedExecContext {
  public:
-  explicit OwnedExecContext(int threads = 0) : pool_(threads), context_{pool_, workspace_} {}
+  explicit OwnedExecContext(int threads = 0) : pool_(threads), context_{pool_, workspace_, arena_} {}
   ExecContext& get() { return context_; }
 
  private:
   ThreadPool pool_;
   Workspace workspace_;
+  Arena arena_;
   ExecContext context_;
 };
 

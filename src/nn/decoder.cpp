@@ -2,55 +2,37 @@
 #include "nn/decoder.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/mul.h>
+#include <ATen/ops/clone.h>
+#include <ATen/ops/from_blob.h>
 
 #include "base/error.h"
 
 namespace halftone::nn {
 namespace {
 
-/// RMSNorm over each head of x [T, H*D] with weight [D].
-at::Tensor norm_heads(StepContext& step, const at::Tensor& x, const NormWeight& weight, double epsilon) {
-  if (!weight.defined()) return x;
-  return rms_norm(step.exec, x.view({-1, weight.numel()}), weight, epsilon).view(x.sizes());
+/// y = RMSNorm(x) row by row; rows of x `x_stride` apart, of y contiguous.
+void norm_rows(StepContext& step, const float* x, int64_t rows, int64_t k, int64_t x_stride, const NormWeight& weight,
+               double epsilon, float* y, int64_t y_stride) {
+  kernels::rms_norm(step.exec, {.rows = rows, .k = k},
+                    {.x = x,
+                     .x_stride = x_stride,
+                     .weight = weight.const_data_ptr<float>(),
+                     .epsilon = static_cast<float>(epsilon),
+                     .y = y,
+                     .y_stride = y_stride});
 }
 
-void rotate_positions(StepContext& step, const DecoderConfig& config, const LayerAttention& layer, at::Tensor& x,
-                      int64_t heads, int64_t start) {
-  kernels::rope(step.exec,
-                {.tokens = x.size(0),
-                 .heads = heads,
-                 .head_dim = config.head_dim,
-                 .rotary_dim = 2 * static_cast<int64_t>(layer.inverse_frequency.size()),
-                 .style = config.rope_style},
-                {.x = x.data_ptr<float>(),
-                 .x_stride = heads * config.head_dim,
-                 .start = start,
-                 .inverse_frequency = layer.inverse_frequency.data()});
+/// RMSNorm over each head of x, `rows` rows `stride` apart, in place; nothing without a weight.
+void norm_heads(StepContext& step, float* x, int64_t rows, int64_t stride, int64_t heads, const NormWeight& weight,
+                double epsilon) {
+  if (!weight.defined()) return;
+  const int64_t dim = weight.numel();
+  for (int64_t t = 0; t < rows; ++t)
+    norm_rows(step, x + t * stride, heads, dim, dim, weight, epsilon, x + t * stride, dim);
 }
 
-at::Tensor attend(StepContext& step, const DecoderConfig& config, int64_t block, const at::Tensor& q,
-                  const KvStore& cache) {
-  at::Tensor out = at::empty_like(q);
-  const int64_t row = config.heads * config.head_dim;
-  kernels::attention(step.exec,
-                     {.tokens = q.size(0),
-                      .start = cache.length(),
-                      .heads = config.heads,
-                      .kv_heads = config.kv_heads,
-                      .head_dim = config.head_dim,
-                      .window = config.layers[block].window,
-                      .format = cache.format()},
-                     {.q = q.const_data_ptr<float>(),
-                      .q_stride = row,
-                      .keys = cache.keys(block),
-                      .values = cache.values(block),
-                      .capacity = cache.capacity(),
-                      .softmax_scale = static_cast<float>(config.softmax_scale),
-                      .out = out.data_ptr<float>(),
-                      .out_stride = row});
-  return out;
+at::Tensor heads_view(float* x, int64_t rows, int64_t stride, int64_t heads, int64_t dim) {
+  return at::from_blob(x, {rows, heads, dim}, {stride, dim, 1}, at::kFloat);
 }
 
 void check_block(const DecoderConfig& config, const std::vector<const Linear*>& linears) {
@@ -112,36 +94,105 @@ at::Tensor Decoder::embed(std::span<const int32_t> tokens) const {
   return hidden;
 }
 
-at::Tensor Decoder::forward_block(StepContext& step, int64_t index, at::Tensor hidden, KvStore& cache) const {
-  const DecoderBlock& block = blocks_.at(index);
+/// Queries, keys and values of a step side by side, as the stacked projections write them.
+struct Decoder::StepRows {
+  float* qkv;  ///< [rows, stride]
+  int64_t rows, stride;
+  float* out;  ///< [rows, heads * head_dim], attention's result
+};
+
+void Decoder::attend(StepContext& step, int64_t index, const StepRows& r, std::span<const Segment> segments) const {
+  const DecoderBlock& block = blocks_[index];
   const LayerAttention& layer = config_.layers[index];
-  const double epsilon = config_.norm_epsilon;
-  const int64_t tokens = hidden.size(0);
-
-  Activation attn_in(rms_norm(step.exec, hidden, block.attn_norm, epsilon));
-  at::Tensor q = norm_heads(step, block.q_proj.forward(step, attn_in), block.q_norm, epsilon);
-  at::Tensor k = norm_heads(step, block.k_proj.forward(step, attn_in), block.k_norm, epsilon);
-  const at::Tensor v = block.v_proj.forward(step, attn_in);
-  rotate_positions(step, config_, layer, q, config_.heads, cache.length());
-  rotate_positions(step, config_, layer, k, config_.kv_heads, cache.length());
+  const int64_t q_size = config_.heads * config_.head_dim, kv_size = config_.kv_heads * config_.head_dim;
+  float *q = r.qkv, *k = q + q_size, *v = k + kv_size;
+  norm_heads(step, q, r.rows, r.stride, config_.heads, block.q_norm, config_.norm_epsilon);
+  norm_heads(step, k, r.rows, r.stride, config_.kv_heads, block.k_norm, config_.norm_epsilon);
+  for (const auto& [cache, first, count] : segments) {
+    // Keys follow the queries in a row and turn by the same angles.
+    kernels::rope(step.exec,
+                  {.tokens = count,
+                   .heads = config_.heads + config_.kv_heads,
+                   .head_dim = config_.head_dim,
+                   .rotary_dim = 2 * static_cast<int64_t>(layer.inverse_frequency.size()),
+                   .style = config_.rope_style},
+                  {.x = q + first * r.stride,
+                   .x_stride = r.stride,
+                   .start = cache->length(),
+                   .inverse_frequency = layer.inverse_frequency.data()});
+    cache->append(step.exec, index, count, k + first * r.stride, v + first * r.stride, r.stride);
+  }
   if (step.observer != nullptr)
-    step.observer->queries_and_keys(index, q.view({tokens, config_.heads, config_.head_dim}),
-                                    k.view({tokens, config_.kv_heads, config_.head_dim}));
-  cache.append(step.exec, index, k, v);
-  Activation attn_out(attend(step, config_, index, q, cache));
-  at::Tensor branch = block.o_proj.forward(step, attn_out);
-  if (block.post_attn_norm.defined()) branch = rms_norm(step.exec, branch, block.post_attn_norm, epsilon);
-  hidden = hidden + branch;
+    step.observer->queries_and_keys(index, heads_view(q, r.rows, r.stride, config_.heads, config_.head_dim),
+                                    heads_view(k, r.rows, r.stride, config_.kv_heads, config_.head_dim));
+  for (const auto& [cache, first, count] : segments)
+    kernels::attention(step.exec,
+                       {.tokens = count,
+                        .start = cache->length(),
+                        .heads = config_.heads,
+                        .kv_heads = config_.kv_heads,
+                        .head_dim = config_.head_dim,
+                        .window = layer.window,
+                        .format = cache->format()},
+                       {.q = q + first * r.stride,
+                        .q_stride = r.stride,
+                        .keys = cache->keys(index),
+                        .values = cache->values(index),
+                        .capacity = cache->capacity(),
+                        .softmax_scale = static_cast<float>(config_.softmax_scale),
+                        .out = r.out + first * q_size,
+                        .out_stride = q_size});
+}
 
-  Activation ffn_in(rms_norm(step.exec, hidden, block.ffn_norm, epsilon));
-  const at::Tensor gate = block.gate_proj.forward(step, ffn_in);
-  Activation ffn_mid(gated(step.exec, gate, block.up_proj.forward(step, ffn_in), config_.activation));
-  branch = block.down_proj.forward(step, ffn_mid);
-  if (block.post_ffn_norm.defined()) branch = rms_norm(step.exec, branch, block.post_ffn_norm, epsilon);
-  return hidden + branch;
+/// hidden += post_norm(linear(x)), x [rows, K].
+void Decoder::add_branch(StepContext& step, const Linear& linear, const float* x, int64_t rows,
+                         const NormWeight& post_norm, float* hidden) const {
+  const int64_t width = config_.width;
+  auto* branch = step.exec.arena.take<float>(rows * width);
+  Activation input(step.exec, x, rows, linear.inputs());
+  linear.forward_into(step, input, branch, width);
+  if (post_norm.defined()) norm_rows(step, branch, rows, width, width, post_norm, config_.norm_epsilon, branch, width);
+  for (int64_t i = 0; i < rows * width; ++i) hidden[i] += branch[i];
+}
+
+void Decoder::run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments) const {
+  const Arena::Frame frame(step.exec.arena);
+  Arena& arena = step.exec.arena;
+  const DecoderBlock& block = blocks_.at(index);
+  const int64_t width = config_.width, ffn = config_.ffn_width, q_size = config_.heads * config_.head_dim;
+  const int64_t rows = segments.back().first + segments.back().count;
+  const int64_t qkv_size = q_size + 2 * config_.kv_heads * config_.head_dim;
+
+  auto* normed = arena.take<float>(rows * width);
+  norm_rows(step, hidden, rows, width, width, block.attn_norm, config_.norm_epsilon, normed, width);
+  Activation attn_in(step.exec, normed, rows, width);
+  const StepRows r = {arena.take<float>(rows * qkv_size), rows, qkv_size, arena.take<float>(rows * q_size)};
+  const Linear* const qkv[] = {&block.q_proj, &block.k_proj, &block.v_proj};
+  block.qkv.forward_into(step, qkv, attn_in, r.qkv);
+  attend(step, index, r, segments);
+  add_branch(step, block.o_proj, r.out, rows, block.post_attn_norm, hidden);
+
+  normed = arena.take<float>(rows * width);
+  norm_rows(step, hidden, rows, width, width, block.ffn_norm, config_.norm_epsilon, normed, width);
+  Activation ffn_in(step.exec, normed, rows, width);
+  auto* gate_up = arena.take<float>(rows * 2 * ffn);
+  const Linear* const pair[] = {&block.gate_proj, &block.up_proj};
+  block.gate_up.forward_into(step, pair, ffn_in, gate_up);
+  auto* mid = arena.take<float>(rows * ffn);
+  kernels::gated(step.exec, {.rows = rows, .k = ffn, .activation = config_.activation},
+                 {.gate = gate_up, .up = gate_up + ffn, .y = mid, .stride = 2 * ffn});
+  add_branch(step, block.down_proj, mid, rows, block.post_ffn_norm, hidden);
+}
+
+at::Tensor Decoder::forward_block(StepContext& step, int64_t index, at::Tensor hidden, KvStore& cache) const {
+  at::Tensor rows = hidden.clone(at::MemoryFormat::Contiguous);
+  const Segment whole = {&cache, 0, rows.size(0)};
+  run_block(step, index, rows.data_ptr<float>(), {&whole, 1});
+  return rows;
 }
 
 at::Tensor Decoder::output_logits(StepContext& step, const at::Tensor& hidden) const {
+  const Arena::Frame frame(step.exec.arena);
   at::Tensor final = hidden.contiguous();
   if (rotation_) {  // the norm is invariant under rotation, so undoing it first is exact
     final = final.clone();
@@ -149,18 +200,40 @@ at::Tensor Decoder::output_logits(StepContext& step, const at::Tensor& hidden) c
     for (int64_t t = 0; t < final.size(0); ++t)
       rotation_->apply_inverse(std::span(rows + t * config_.width, static_cast<size_t>(config_.width)));
   }
-  Activation normed(rms_norm(step.exec, final, final_norm_, config_.norm_epsilon));
-  return lm_head_.forward(step, normed);
+  const int64_t rows = final.size(0), width = config_.width;
+  auto* normed = step.exec.arena.take<float>(rows * width);
+  norm_rows(step, final.const_data_ptr<float>(), rows, width, width, final_norm_, config_.norm_epsilon, normed, width);
+  Activation input(step.exec, normed, rows, width);
+  return lm_head_.forward(step, input);
 }
 
 at::Tensor Decoder::forward(StepContext& step, std::span<const int32_t> tokens, KvStore& cache, Logits logits) const {
   if (tokens.empty()) throw InvalidArgument("a forward step needs at least one token");
   at::Tensor hidden = embed(tokens);
+  const Segment whole = {&cache, 0, static_cast<int64_t>(tokens.size())};
   for (int64_t block = 0; block < static_cast<int64_t>(blocks_.size()); ++block)
-    hidden = forward_block(step, block, hidden, cache);
-  cache.advance(static_cast<int64_t>(tokens.size()));
+    run_block(step, block, hidden.data_ptr<float>(), {&whole, 1});
+  cache.advance(whole.count);
   if (logits == Logits::None) return {};
   if (logits == Logits::Last) hidden = hidden.narrow(0, hidden.size(0) - 1, 1);
+  return output_logits(step, hidden);
+}
+
+at::Tensor Decoder::forward_batch(StepContext& step, std::span<const int32_t> tokens,
+                                  std::span<KvStore* const> caches) const {
+  if (tokens.empty() || tokens.size() != caches.size())
+    throw InvalidArgument("a batched step needs one token a sequence, got {} tokens for {} sequences", tokens.size(),
+                          caches.size());
+  std::vector<Segment> segments;
+  for (size_t i = 0; i < caches.size(); ++i) {
+    for (size_t j = 0; j < i; ++j)
+      if (caches[i] == caches[j]) throw InvalidArgument("sequences {} and {} of a batch share a KV cache", j, i);
+    segments.push_back({caches[i], static_cast<int64_t>(i), 1});
+  }
+  at::Tensor hidden = embed(tokens);
+  for (int64_t block = 0; block < static_cast<int64_t>(blocks_.size()); ++block)
+    run_block(step, block, hidden.data_ptr<float>(), segments);
+  for (KvStore* cache : caches) cache->advance(1);
   return output_logits(step, hidden);
 }
 

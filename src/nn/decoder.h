@@ -11,8 +11,9 @@
 #include <vector>
 
 #include "base/json_fwd.h"
+#include "kernels/api/elementwise.h"
 #include "nn/kv_store.h"
-#include "nn/linear.h"
+#include "nn/linear_group.h"
 #include "numerics/hadamard.h"
 
 namespace halftone::nn {
@@ -55,6 +56,7 @@ struct DecoderBlock {
   NormWeight q_norm, k_norm;                 ///< per-head RMSNorm before RoPE (gemma3), or undefined
   NormWeight post_attn_norm, post_ffn_norm;  ///< on a branch's output before it is added (gemma3), or undefined
   Linear q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj;
+  LinearGroup qkv, gate_up;  ///< how those that read one input run together
 
   /// The seven linear layers, in the order in which a forward pass meets them.
   std::vector<Linear*> linears();
@@ -94,6 +96,10 @@ class Decoder {
   /// undefined tensor for Logits::None. Throws InvalidArgument for unknown token ids or a full cache.
   at::Tensor forward(StepContext& step, std::span<const int32_t> tokens, KvStore& cache, Logits logits) const;
 
+  /// One step of several sequences together: row i appends tokens[i] to *caches[i], which must differ. Returns logits
+  /// [caches.size(), vocabulary] f32, each row equal to that of a step alone in every bit.
+  at::Tensor forward_batch(StepContext& step, std::span<const int32_t> tokens, std::span<KvStore* const> caches) const;
+
   /// The pieces of forward(), for calibration block by block. Hidden states are [T, width] f32.
   at::Tensor embed(std::span<const int32_t> tokens) const;
   at::Tensor forward_block(StepContext& step, int64_t block, at::Tensor hidden, KvStore& cache) const;
@@ -105,6 +111,17 @@ class Decoder {
   int64_t parameters() const;
 
  private:
+  /// Neighbouring rows of a step that belong to one sequence.
+  struct Segment {
+    KvStore* cache;
+    int64_t first, count;
+  };
+  struct StepRows;
+  void run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments) const;
+  void attend(StepContext& step, int64_t index, const StepRows& rows, std::span<const Segment> segments) const;
+  void add_branch(StepContext& step, const Linear& linear, const float* x, int64_t rows, const NormWeight& post_norm,
+                  float* hidden) const;
+
   DecoderConfig config_;
   std::shared_ptr<const Storage> embedding_;
   std::vector<DecoderBlock> blocks_;

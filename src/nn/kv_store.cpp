@@ -20,7 +20,7 @@ kernels::KvView view_of(const at::Tensor& codes, const at::Tensor& scales) {
 }  // namespace
 
 int64_t kv_bytes_per_token(const KvShape& shape, ElementType format) {
-  const int64_t row = row_bytes(format, shape.head_dim) + (has_scales(format) ? kScaleBytes : 0);
+  const int64_t row = kv_token_bytes(format, shape.head_dim) + (has_scales(format) ? kScaleBytes : 0);
   return 2 * shape.layers * shape.kv_heads * row;
 }
 
@@ -34,11 +34,11 @@ KvStore::KvStore(const KvShape& shape, ElementType format, int64_t capacity)
     : shape_(shape), format_(format), capacity_(capacity) {
   parse_kv_format(to_string(format));
   if (capacity < 1) throw InvalidArgument("a KV cache for {} tokens holds nothing; ask for at least 1", capacity);
-  const int64_t bytes = row_bytes(format, shape.head_dim);
   for (auto* side : {&keys_, &values_})
     for (int64_t layer = 0; layer < shape.layers; ++layer) {
-      side->push_back({at::zeros({shape.kv_heads, capacity, bytes}, at::kByte), {}});
-      if (has_scales(format)) side->back().scales = at::zeros({shape.kv_heads, capacity, 2}, at::kHalf);
+      side->push_back({at::zeros({shape.kv_heads, kv_head_bytes(format, shape.head_dim, capacity)}, at::kByte), {}});
+      if (has_scales(format))
+        side->back().scales = at::zeros({shape.kv_heads, kv_head_scales(format, capacity)}, at::kHalf);
     }
 }
 
@@ -49,22 +49,33 @@ void KvStore::append(ExecContext& exec, int64_t layer, const at::Tensor& keys, c
       throw InvalidArgument("a KV cache of {} heads of {} elements takes contiguous f32 [{}, {}, {}], got {} elements",
                             shape_.kv_heads, shape_.head_dim, keys.size(0), shape_.kv_heads, shape_.head_dim,
                             x->numel());
-  if (length_ + keys.size(0) > capacity_)
-    throw InvalidArgument(
-        "{} more tokens do not fit a context of {} that holds {}; raise the context or shorten the prompt",
-        keys.size(0), capacity_, length_);
-  store(exec, keys, keys_.at(layer).codes, keys_.at(layer).scales);
-  store(exec, values, values_.at(layer).codes, values_.at(layer).scales);
+  append(exec, layer, keys.size(0), keys.const_data_ptr<float>(), values.const_data_ptr<float>(),
+         shape_.kv_heads * shape_.head_dim);
 }
 
-void KvStore::store(ExecContext& exec, const at::Tensor& x, at::Tensor& codes, at::Tensor& scales) {
-  const int64_t bytes = row_bytes(format_, shape_.head_dim);
+void KvStore::append(ExecContext& exec, int64_t layer, int64_t tokens, const float* keys, const float* values,
+                     int64_t stride) {
+  if (length_ + tokens > capacity_)
+    throw InvalidArgument(
+        "{} more tokens do not fit a context of {} that holds {}; raise the context or shorten the prompt", tokens,
+        capacity_, length_);
+  store(exec, tokens, keys, stride, KvSide::Keys, keys_.at(layer));
+  store(exec, tokens, values, stride, KvSide::Values, values_.at(layer));
+}
+
+void KvStore::store(ExecContext& exec, int64_t tokens, const float* x, int64_t stride, KvSide side, Side& cache) {
   kernels::store_kv(
-      exec, {.tokens = x.size(0), .kv_heads = shape_.kv_heads, .head_dim = shape_.head_dim, .format = format_},
-      {.x = x.const_data_ptr<float>(),
-       .x_stride = shape_.kv_heads * shape_.head_dim,
-       .codes = codes.data_ptr<uint8_t>() + length_ * bytes,
-       .scales = scales.defined() ? reinterpret_cast<uint16_t*>(scales.data_ptr<at::Half>()) + length_ * 2 : nullptr,
+      exec,
+      {.tokens = tokens,
+       .start = length_,
+       .kv_heads = shape_.kv_heads,
+       .head_dim = shape_.head_dim,
+       .format = format_,
+       .side = side},
+      {.x = x,
+       .x_stride = stride,
+       .codes = cache.codes.data_ptr<uint8_t>(),
+       .scales = cache.scales.defined() ? reinterpret_cast<uint16_t*>(cache.scales.data_ptr<at::Half>()) : nullptr,
        .capacity = capacity_});
 }
 

@@ -1,4 +1,5 @@
-// The key-value cache of a decoder, in one of the formats of kernels/api/attention.h.
+// The key-value cache of a decoder, in one of the formats of kernels/api/attention.h and the layout of
+// numerics/kv_layout.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,6 +34,8 @@ class KvStore {
   /// Writes keys and values [T, Hkv, D] f32 (keys after RoPE) of `layer` at positions length() ... length()+T-1.
   /// Throws InvalidArgument naming both numbers when they do not fit.
   void append(ExecContext& exec, int64_t layer, const at::Tensor& keys, const at::Tensor& values);
+  /// The same from rows of [Hkv, D] that are `stride` floats apart.
+  void append(ExecContext& exec, int64_t layer, int64_t tokens, const float* keys, const float* values, int64_t stride);
   /// Marks `tokens` appended in every layer.
   void advance(int64_t tokens) { length_ += tokens; }
   /// Forgets the tokens from `length` on.
@@ -42,16 +45,16 @@ class KvStore {
   kernels::KvView values(int64_t layer) const;
 
  private:
-  void store(ExecContext& exec, const at::Tensor& x, at::Tensor& codes, at::Tensor& scales);
+  struct Side {         // of a layer, laid out as numerics/kv_layout.h draws it
+    at::Tensor codes;   ///< u8 [Hkv, kv_head_bytes]
+    at::Tensor scales;  ///< f16 [Hkv, kv_head_scales], integer formats only
+  };
+  void store(ExecContext& exec, int64_t tokens, const float* x, int64_t stride, KvSide side, Side& cache);
 
   KvShape shape_;
   ElementType format_;
   int64_t capacity_;
   int64_t length_ = 0;
-  struct Side {
-    at::Tensor codes;   ///< u8 [Hkv, capacity, row_bytes]
-    at::Tensor scales;  ///< f16 [Hkv, capacity, 2], integer formats only
-  };
   std::vector<Side> keys_, values_;
 };
 

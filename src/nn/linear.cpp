@@ -1,41 +1,52 @@
-// The default op of a linear layer, and its weight's life; see linear.h.
+// A linear layer's kernel, prepared when it is first used, and its weight's life; see linear.h.
 #include "nn/linear.h"
 
-#include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
+
+#include <mutex>
+#include <optional>
 
 #include "base/error.h"
 
 namespace halftone::nn {
-namespace {
 
-/// Multiplies with the storage's own kernel.
-class StorageOp final : public LinearOp {
- public:
-  StorageOp(const Storage& storage, ActivationFormat activations) : weight_(storage), activations_(activations) {}
-  at::Tensor forward(ExecContext& exec, Activation& x) const override {
-    return linear(exec, x, weight_, activations_ == ActivationFormat::Int8PerToken);
-  }
-
- private:
-  PreparedWeight weight_;
-  ActivationFormat activations_;
+/// The weight as its kernel wants it. Made at the first forward pass, so that layers which are only read, transformed
+/// or run as a part of a LinearGroup cost no second copy.
+struct Linear::Kernel {
+  std::once_flag once;
+  std::optional<PreparedWeight> dense;  ///< f32 activations
+  std::optional<PackedWeight> packed;   ///< int8 activations
 };
 
-}  // namespace
-
 std::string_view to_string(ActivationFormat format) {
-  return format == ActivationFormat::Int8PerToken ? "int8" : "f32";
+  switch (format) {
+    case ActivationFormat::Float32:
+      return "f32";
+    case ActivationFormat::Int8PerToken:
+      return "int8";
+    case ActivationFormat::Int8PerGroup:
+      return "int8-group32";
+  }
+  return "?";
 }
 
 ActivationFormat parse_activation_format(std::string_view name) {
-  if (name == "f32") return ActivationFormat::Float32;
-  if (name == "int8") return ActivationFormat::Int8PerToken;
-  throw InvalidArgument("activation format '{}' is unknown; it is f32 or int8", name);
+  for (const auto format : {ActivationFormat::Float32, ActivationFormat::Int8PerToken, ActivationFormat::Int8PerGroup})
+    if (to_string(format) == name) return format;
+  throw InvalidArgument("activation format '{}' is unknown; it is f32, int8 or int8-group32", name);
+}
+
+kernels::ActivationScales scales_of(ActivationFormat format) {
+  return format == ActivationFormat::Int8PerGroup ? kernels::ActivationScales::Unit : kernels::ActivationScales::Row;
 }
 
 Linear::Linear(std::string site, Storage weight, at::Tensor bias) : site_(std::move(site)), bias_(std::move(bias)) {
   set_weight(std::move(weight));
 }
+
+Linear::~Linear() = default;
+Linear::Linear(Linear&&) noexcept = default;
+Linear& Linear::operator=(Linear&&) noexcept = default;
 
 void Linear::set_weight(Storage weight, ActivationFormat activations) {
   set_weight(std::make_shared<const Storage>(std::move(weight)), activations);
@@ -47,15 +58,45 @@ void Linear::set_weight(std::shared_ptr<const Storage> weight, ActivationFormat 
                           columns_of(*weight), outputs(), inputs());
   if (bias_.defined() && bias_.numel() != rows_of(*weight))
     throw InvalidArgument("{}: {} bias values for {} outputs", site_, bias_.numel(), rows_of(*weight));
+  validate(*weight);
+  if (activations != ActivationFormat::Float32) {
+    const Storage* part = weight.get();
+    if (const std::string why = why_not_packed({&part, 1}); !why.empty())
+      throw Unsupported("{}: int8 activations do not fit its weights: {}; use f32 activations or another group size",
+                        site_, why);
+  }
   weight_ = std::move(weight);
   activations_ = activations;
-  op_ = std::make_unique<StorageOp>(*weight_, activations);
+  op_.reset();
+  kernel_ = std::make_unique<Kernel>();
+}
+
+void Linear::forward_into(StepContext& step, Activation& x, float* y, int64_t y_stride) const {
+  if (step.observer != nullptr) step.observer->linear_input(site_, x.tensor());
+  const float* bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
+  if (op_ != nullptr) {
+    op_->forward_into(step.exec, x, y, y_stride);
+    for (int64_t t = 0; bias != nullptr && t < x.rows(); ++t)
+      for (int64_t n = 0; n < outputs(); ++n) y[t * y_stride + n] += bias[n];
+    return;
+  }
+  const bool integer = activations_ != ActivationFormat::Float32;
+  std::call_once(kernel_->once, [&] {
+    const Storage* part = weight_.get();
+    if (integer)
+      kernel_->packed.emplace(std::span(&part, 1));
+    else
+      kernel_->dense.emplace(*weight_);
+  });
+  if (integer)
+    linear_into(step.exec, x, *kernel_->packed, scales_of(activations_), bias, y, y_stride);
+  else
+    linear_into(step.exec, x, *kernel_->dense, bias, y, y_stride);
 }
 
 at::Tensor Linear::forward(StepContext& step, Activation& x) const {
-  if (step.observer != nullptr) step.observer->linear_input(site_, x.values());
-  at::Tensor y = op_->forward(step.exec, x);
-  if (bias_.defined()) y.add_(bias_);
+  at::Tensor y = at::empty({x.rows(), outputs()}, at::kFloat);
+  forward_into(step, x, y.data_ptr<float>(), outputs());
   return y;
 }
 

@@ -14,30 +14,39 @@ namespace halftone::nn {
 enum class ActivationFormat : uint8_t {
   Float32,       ///< as they are
   Int8PerToken,  ///< symmetric int8, one dynamic scale a token
+  Int8PerGroup,  ///< symmetric int8, one dynamic f16 scale every 32 inputs: how ggml runs Q4_0 and Q8_0 files
 };
 
 std::string_view to_string(ActivationFormat format);
-/// "f32" or "int8"; throws InvalidArgument for others.
+/// "f32", "int8" or "int8-group32"; throws InvalidArgument for others.
 ActivationFormat parse_activation_format(std::string_view name);
+
+/// How the integer kernels scale activations of `format`, which must not be Float32.
+kernels::ActivationScales scales_of(ActivationFormat format);
 
 /// The LinearOp slot. Methods that need another computation than a storage's own kernel implement it.
 class LinearOp {
  public:
   virtual ~LinearOp() = default;
-  /// x [T, K] -> [T, N] f32, bias excluded.
-  virtual at::Tensor forward(ExecContext& exec, Activation& x) const = 0;
+  /// x [T, K] -> y [T, N] f32, rows `y_stride` apart, bias excluded.
+  virtual void forward_into(ExecContext& exec, Activation& x, float* y, int64_t y_stride) const = 0;
 };
 
 class Linear {
  public:
   /// `site` is the layer's name ("blocks.3.attn.q_proj"); `bias` is [N] f32 or undefined.
   Linear(std::string site, Storage weight, at::Tensor bias = {});
+  ~Linear();
+  Linear(Linear&&) noexcept;
+  Linear& operator=(Linear&&) noexcept;
 
   const std::string& site() const { return site_; }
   int64_t inputs() const { return columns_of(*weight_); }
   int64_t outputs() const { return rows_of(*weight_); }
 
-  /// x [T, K] -> [T, N] f32.
+  /// x [T, K] -> y [T, N] f32, rows `y_stride` apart. The first call lays the weights out for the kernels.
+  void forward_into(StepContext& step, Activation& x, float* y, int64_t y_stride) const;
+  /// The same into a new tensor [T, N].
   at::Tensor forward(StepContext& step, Activation& x) const;
 
   const Storage& weight() const { return *weight_; }
@@ -47,20 +56,26 @@ class Linear {
   const at::Tensor& bias() const { return bias_; }
 
   /// Replaces the weight (same [N, K]) and how inputs are represented, and puts the storage's own kernel in the slot.
+  /// Throws Unsupported when no integer kernel serves the weight with int8 activations.
   void set_weight(Storage weight, ActivationFormat activations = ActivationFormat::Float32);
   void set_weight(std::shared_ptr<const Storage> weight, ActivationFormat activations = ActivationFormat::Float32);
   void set_bias(at::Tensor bias) { bias_ = std::move(bias); }
   void set_op(std::unique_ptr<LinearOp> op) { op_ = std::move(op); }
+  /// Whether a method's op computes this layer instead of the storage's own kernel.
+  bool has_op() const { return op_ != nullptr; }
 
   /// The dense weight as f32 [N, K], for transforms; throws Unsupported when the layer is quantised already.
   at::Tensor dense_weight() const;
 
  private:
+  struct Kernel;
+
   std::string site_;
   std::shared_ptr<const Storage> weight_;
   ActivationFormat activations_ = ActivationFormat::Float32;
   at::Tensor bias_;
   std::unique_ptr<LinearOp> op_;
+  std::unique_ptr<Kernel> kernel_;
 };
 
 }  // namespace halftone::nn

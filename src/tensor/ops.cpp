@@ -2,10 +2,9 @@
 #include "tensor/ops.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 
 #include "base/error.h"
-#include "kernels/api/quantize.h"
 
 namespace halftone {
 namespace {
@@ -17,70 +16,53 @@ void expect_matrix(const at::Tensor& x, const char* what) {
     throw InvalidArgument("{} must be a contiguous f32 matrix", what);
 }
 
+void expect_inputs(const Activation& x, int64_t k) {
+  if (x.columns() != k) throw InvalidArgument("a linear layer with {} inputs got rows of {}", k, x.columns());
+}
+
 }  // namespace
 
-Activation::Activation(at::Tensor values) : values_(std::move(values)) { expect_matrix(values_, "an activation"); }
-
-kernels::ActivationView Activation::float32() const {
-  return {.values = values_.const_data_ptr<float>(), .stride = values_.size(1)};
+Activation::Activation(ExecContext& exec, at::Tensor values) : exec_(exec), owner_(std::move(values)) {
+  expect_matrix(owner_, "an activation");
+  values_ = owner_.const_data_ptr<float>();
+  rows_ = owner_.size(0), k_ = owner_.size(1);
 }
 
-const kernels::ActivationView& Activation::int8(ExecContext& exec) {
-  if (int8_) return *int8_;
-  const int64_t rows = values_.size(0), k = values_.size(1);
-  const int64_t stride = (k + kCodeAlignment - 1) / kCodeAlignment * kCodeAlignment;
-  codes_ = at::empty({rows, stride}, at::kChar);
-  scales_ = at::empty({rows}, at::kFloat);
-  kernels::quantize_rows(exec, {.rows = rows, .k = k},
-                         {.x = values_.const_data_ptr<float>(),
-                          .x_stride = k,
-                          .codes = codes_.data_ptr<int8_t>(),
-                          .code_stride = stride,
-                          .scales = scales_.data_ptr<float>()});
-  int8_ = {.codes = codes_.const_data_ptr<int8_t>(), .code_stride = stride, .scales = scales_.const_data_ptr<float>()};
-  return *int8_;
+at::Tensor Activation::tensor() const {
+  // from_blob takes no pointer to const; observers are given the tensor to read.
+  return owner_.defined() ? owner_ : at::from_blob(const_cast<float*>(values_), {rows_, k_}, at::kFloat);
 }
 
-at::Tensor linear(ExecContext& exec, Activation& x, const PreparedWeight& weight, bool int8_activations,
-                  const at::Tensor& bias) {
+const kernels::PackedActivationView& Activation::int8(kernels::ActivationScales scales) {
+  auto& made = int8_[static_cast<size_t>(scales)];
+  if (made) return *made;
+  const int64_t stride = (k_ + kCodeAlignment - 1) / kCodeAlignment * kCodeAlignment, units = units_of(k_);
+  auto* codes = exec_.arena.take<int8_t>(rows_ * stride);
+  auto* steps = exec_.arena.take<float>(rows_ * (scales == kernels::ActivationScales::Unit ? units : 1));
+  auto* sums = exec_.arena.take<int32_t>(rows_ * units);
+  kernels::quantize_activations(
+      exec_, {.rows = rows_, .k = k_, .scales = scales},
+      {.x = values_, .x_stride = k_, .codes = codes, .code_stride = stride, .scales = steps, .sums = sums});
+  made = {.codes = codes, .code_stride = stride, .scales = steps, .sums = sums};
+  return *made;
+}
+
+void linear_into(ExecContext& exec, const Activation& x, const PreparedWeight& weight, const float* bias, float* y,
+                 int64_t y_stride) {
   kernels::GemmProblem problem = weight.problem();
-  problem.m = x.values().size(0);
-  problem.int8_activations = int8_activations;
-  if (x.values().size(1) != problem.k)
-    throw InvalidArgument("a linear layer with {} inputs got rows of {}", problem.k, x.values().size(1));
-  at::Tensor y = at::empty({problem.m, problem.n}, at::kFloat);
-  kernels::gemm(exec, problem,
-                {.x = int8_activations ? x.int8(exec) : x.float32(),
-                 .w = weight.view(),
-                 .bias = bias.defined() ? bias.const_data_ptr<float>() : nullptr,
-                 .y = y.data_ptr<float>(),
-                 .y_stride = problem.n});
-  return y;
+  problem.m = x.rows();
+  expect_inputs(x, problem.k);
+  kernels::gemm(exec, problem, {.x = x.float32(), .w = weight.view(), .bias = bias, .y = y, .y_stride = y_stride});
 }
 
-at::Tensor rms_norm(ExecContext& exec, const at::Tensor& x, const at::Tensor& weight, double epsilon) {
-  expect_matrix(x, "the input of RMSNorm");
-  if (weight.numel() != x.size(1))
-    throw InvalidArgument("RMSNorm with {} weights got rows of {}", weight.numel(), x.size(1));
-  at::Tensor y = at::empty_like(x);
-  kernels::rms_norm(exec, {.rows = x.size(0), .k = x.size(1)},
-                    {.x = x.const_data_ptr<float>(),
-                     .x_stride = x.size(1),
-                     .weight = weight.const_data_ptr<float>(),
-                     .epsilon = static_cast<float>(epsilon),
-                     .y = y.data_ptr<float>(),
-                     .y_stride = x.size(1)});
-  return y;
-}
-
-at::Tensor gated(ExecContext& exec, const at::Tensor& gate, const at::Tensor& up, kernels::GatedActivation activation) {
-  expect_matrix(gate, "the gate of a gated activation");
-  expect_matrix(up, "the value of a gated activation");
-  if (gate.sizes() != up.sizes()) throw InvalidArgument("gate and up differ in shape");
-  at::Tensor y = at::empty_like(gate);
-  kernels::gated(exec, {.rows = gate.size(0), .k = gate.size(1), .activation = activation},
-                 {.gate = gate.const_data_ptr<float>(), .up = up.const_data_ptr<float>(), .y = y.data_ptr<float>()});
-  return y;
+void linear_into(ExecContext& exec, Activation& x, const PackedWeight& weight, kernels::ActivationScales scales,
+                 const float* bias, float* y, int64_t y_stride) {
+  kernels::PackedGemmProblem problem = weight.problem();
+  problem.m = x.rows();
+  problem.activations = scales;
+  expect_inputs(x, problem.k);
+  kernels::packed_gemm(exec, problem,
+                       {.x = x.int8(scales), .w = weight.view(), .bias = bias, .y = y, .y_stride = y_stride});
 }
 
 void accumulate_gram(ExecContext& exec, const at::Tensor& x, at::Tensor& gram) {

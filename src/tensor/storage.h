@@ -52,7 +52,7 @@ at::Tensor dequantize_rows(const Storage& storage, std::span<const int32_t> ids)
 class PreparedWeight {
  public:
   explicit PreparedWeight(const Storage& storage);
-  /// Key and view for the GEMM table; `m` and `int8_activations` are filled in by the caller.
+  /// Key and view for the GEMM table; `m` is filled in by the caller.
   const kernels::GemmProblem& problem() const { return problem_; }
   const kernels::WeightView& view() const { return view_; }
 

@@ -55,6 +55,52 @@ TEST_P(DecoderTest, PrefillEqualsDecodingBitForBit) {
     }
 }
 
+TEST_P(DecoderTest, SequencesOfABatchDoNotMatterToEachOther) {
+  Decoder decoder = tiny_decoder(config());
+  for (auto& block : decoder.blocks())
+    for (auto* linear : block.linears())
+      linear->set_weight(
+          quantize_nearest(exec_.get(), linear->dense_weight(), {ElementType::Int4, Granularity::Group, 32}),
+          ActivationFormat::Int8PerGroup);
+  StepContext step{exec_.get()};
+  // Three sequences of different lengths; the batched step must give each the logits that it has alone.
+  std::vector<KvStore> alone, together;
+  std::vector<int32_t> next;
+  std::vector<at::Tensor> wanted;
+  for (const int64_t length : {1, 4, 11}) {
+    const auto prompt = tiny_tokens(length, static_cast<uint64_t>(length));
+    next.push_back(static_cast<int32_t>(length));
+    for (auto* caches : {&alone, &together}) {
+      caches->emplace_back(decoder.config().kv_shape(), ElementType::Int8, length + 2);
+      decoder.forward(step, prompt, caches->back(), Logits::None);
+    }
+  }
+  std::vector<KvStore*> caches;
+  for (auto& cache : together) caches.push_back(&cache);
+  for (int round = 0; round < 2; ++round) {
+    const at::Tensor batch = decoder.forward_batch(step, next, caches);
+    ASSERT_EQ(batch.sizes(), (std::vector<int64_t>{3, 97}));
+    for (size_t i = 0; i < alone.size(); ++i)
+      EXPECT_TRUE(decoder.forward(step, {&next[i], 1}, alone[i], Logits::Last)[0].equal(batch[static_cast<int64_t>(i)]))
+          << "sequence " << i;
+  }
+  const std::vector<KvStore*> twice = {caches[0], caches[0]};
+  EXPECT_THROW(decoder.forward_batch(step, std::vector<int32_t>{1, 2}, twice), InvalidArgument);
+  EXPECT_THROW(decoder.forward_batch(step, std::vector<int32_t>{1, 2}, caches), InvalidArgument);
+}
+
+TEST_P(DecoderTest, StepsAllocateNothingAfterTheFirst) {
+  const Decoder decoder = tiny_decoder(config());
+  KvStore cache(decoder.config().kv_shape(), ElementType::Float16, 16);
+  StepContext step{exec_.get()};
+  const int32_t token = 5;
+  decoder.forward(step, {&token, 1}, cache, Logits::Last);
+  const size_t arena = exec_.get().arena.capacity_bytes(), workspace = exec_.get().workspace.capacity_bytes();
+  for (int i = 0; i < 10; ++i) decoder.forward(step, {&token, 1}, cache, Logits::Last);
+  EXPECT_EQ(exec_.get().arena.capacity_bytes(), arena);
+  EXPECT_EQ(exec_.get().workspace.capacity_bytes(), workspace);
+}
+
 TEST_P(DecoderTest, ThreadsDoNotMatter) {
   const Decoder decoder = tiny_decoder(config());
   OwnedExecContext two(2);
@@ -193,12 +239,12 @@ TEST(LinearTest, RefusesWrongShapes) {
                InvalidArgument);
   OwnedExecContext exec(1);
   StepContext step{exec.get()};
-  Activation narrow(uniform_matrix(random, 2, 7, 1.0f));
+  Activation narrow(exec.get(), uniform_matrix(random, 2, 7, 1.0f));
   EXPECT_THROW(linear.forward(step, narrow), InvalidArgument);
 }
 
 TEST(LinearTest, FormatsHaveNames) {
-  for (const auto format : {ActivationFormat::Float32, ActivationFormat::Int8PerToken})
+  for (const auto format : {ActivationFormat::Float32, ActivationFormat::Int8PerToken, ActivationFormat::Int8PerGroup})
     EXPECT_EQ(parse_activation_format(to_string(format)), format);
   EXPECT_THROW(parse_activation_format("int4"), InvalidArgument);
 }

@@ -7,32 +7,22 @@
 
 #include "base/error.h"
 #include "nn/testing/tiny_decoder.h"
-#include "numerics/half.h"
-#include "numerics/packing.h"
+#include "numerics/reference/attention.h"
 
 namespace halftone::nn {
 namespace {
 
-constexpr KvShape kShape{2, 3, 24};
+constexpr KvShape kShape{2, 3, 48};
 const std::vector<ElementType> kFormats = {ElementType::Float32, ElementType::Float16, ElementType::Int8,
                                            ElementType::Int4};
 
-/// Row of `head` at `position`, decoded as kernels/api/attention.h draws it.
-std::vector<double> stored_row(const kernels::KvView& view, ElementType format, int64_t capacity, int64_t head,
-                               int64_t position) {
-  const int64_t index = head * capacity + position, bytes = row_bytes(format, kShape.head_dim);
-  const auto* codes = static_cast<const uint8_t*>(view.codes) + index * bytes;
+/// Row of `head` at `position`, decoded as numerics/kv_layout.h draws it.
+std::vector<double> stored_row(const kernels::KvView& view, KvSide side, ElementType format, int64_t capacity,
+                               int64_t head, int64_t position) {
   std::vector<double> row(kShape.head_dim);
-  std::vector<uint8_t> integers(kShape.head_dim);
-  if (bits_of(format) <= 8) unpack_codes(format, codes, integers);
-  for (int64_t d = 0; d < kShape.head_dim; ++d) {
-    if (format == ElementType::Float32)
-      row[d] = reinterpret_cast<const float*>(codes)[d];
-    else if (format == ElementType::Float16)
-      row[d] = f16_to_f32(reinterpret_cast<const uint16_t*>(codes)[d]);
-    else
-      row[d] = (integers[d] - f16_to_f32(view.scales[index * 2 + 1])) * f16_to_f32(view.scales[index * 2]);
-  }
+  for (int64_t d = 0; d < kShape.head_dim; ++d)
+    row[d] =
+        reference::kv_element({side, format, kShape.head_dim, capacity, view.codes, view.scales}, head, position, d);
   return row;
 }
 
@@ -68,12 +58,12 @@ TEST(KvStoreTest, KeepsWhatItWasGivenWhereItBelongs) {
   OwnedExecContext exec(2);
   for (const auto format : kFormats) {
     PhiloxStream random(static_cast<uint64_t>(format) + 1);
-    KvStore cache(kShape, format, 9);
+    KvStore cache(kShape, format, 21);
     const auto tokens = [&](int64_t count) {
       return uniform_matrix(random, count, kShape.kv_heads * kShape.head_dim, 1.0f);
     };
     std::vector<at::Tensor> keys, values;
-    for (const int64_t count : {4, 1, 3}) {  // a prompt, then more
+    for (const int64_t count : {4, 1, 13}) {  // a prompt, then more
       for (int64_t layer = 0; layer < kShape.layers; ++layer) {
         keys.push_back(tokens(count));
         values.push_back(tokens(count));
@@ -81,41 +71,58 @@ TEST(KvStoreTest, KeepsWhatItWasGivenWhereItBelongs) {
       }
       cache.advance(count);
     }
-    EXPECT_EQ(cache.length(), 8);
+    EXPECT_EQ(cache.length(), 18);
     int64_t start = 0;
     for (size_t step = 0; step < keys.size(); ++step) {
       const auto layer = static_cast<int64_t>(step) % kShape.layers;
       for (int64_t t = 0; t < keys[step].size(0); ++t)
         for (int64_t i = 0; i < kShape.kv_heads * kShape.head_dim; ++i) {
           const int64_t head = i / kShape.head_dim, d = i % kShape.head_dim;
-          ASSERT_NEAR(stored_row(cache.keys(layer), format, 9, head, start + t)[d], keys[step][t][i].item<double>(),
-                      tolerance(format))
+          ASSERT_NEAR(stored_row(cache.keys(layer), KvSide::Keys, format, 21, head, start + t)[d],
+                      keys[step][t][i].item<double>(), tolerance(format))
               << to_string(format) << " layer " << layer << " token " << start + t;
-          ASSERT_NEAR(stored_row(cache.values(layer), format, 9, head, start + t)[d], values[step][t][i].item<double>(),
-                      tolerance(format));
+          ASSERT_NEAR(stored_row(cache.values(layer), KvSide::Values, format, 21, head, start + t)[d],
+                      values[step][t][i].item<double>(), tolerance(format));
         }
       if (layer == kShape.layers - 1) start += keys[step].size(0);
     }
   }
 }
 
+/// Cut in the middle of a group and of a shared byte, then appended to: what stays keeps its bits, what is new is read.
 TEST(KvStoreTest, TruncateForgets) {
-  OwnedExecContext exec(1);
-  PhiloxStream random(5);
-  KvStore cache(kShape, ElementType::Float32, 4);
-  const auto append = [&](int64_t count) {
-    const at::Tensor x = uniform_matrix(random, count, kShape.kv_heads * kShape.head_dim, 1.0f);
-    for (int64_t layer = 0; layer < kShape.layers; ++layer) cache.append(exec.get(), layer, x, x);
-    cache.advance(count);
-    return x;
-  };
-  append(4);
-  cache.truncate(1);
-  EXPECT_EQ(cache.length(), 1);
-  const at::Tensor again = append(2);
-  EXPECT_EQ(stored_row(cache.keys(1), ElementType::Float32, 4, 0, 1)[0], again[0][0].item<double>());
-  EXPECT_THROW(cache.truncate(4), InvalidArgument);
-  EXPECT_THROW(cache.truncate(-1), InvalidArgument);
+  OwnedExecContext exec(2);
+  constexpr int64_t kCapacity = 40;
+  for (const auto format : kFormats) {
+    PhiloxStream random(5);
+    KvStore cache(kShape, format, kCapacity);
+    const auto append = [&](int64_t count) {
+      const at::Tensor x = uniform_matrix(random, count, kShape.kv_heads * kShape.head_dim, 1.0f);
+      for (int64_t layer = 0; layer < kShape.layers; ++layer) cache.append(exec.get(), layer, x, x);
+      cache.advance(count);
+      return x;
+    };
+    const auto row = [&](KvSide side, int64_t head, int64_t position) {
+      return stored_row(side == KvSide::Keys ? cache.keys(1) : cache.values(1), side, format, kCapacity, head,
+                        position);
+    };
+    append(33);
+    std::vector<std::vector<double>> before;
+    for (const auto side : {KvSide::Keys, KvSide::Values})
+      for (int64_t t = 0; t < 21; ++t) before.push_back(row(side, 2, t));
+    cache.truncate(21);
+    EXPECT_EQ(cache.length(), 21);
+    const at::Tensor again = append(7);
+    size_t index = 0;
+    for (const auto side : {KvSide::Keys, KvSide::Values}) {
+      for (int64_t t = 0; t < 21; ++t) EXPECT_EQ(row(side, 2, t), before[index++]) << to_string(format) << " " << t;
+      for (int64_t t = 0; t < 7; ++t)
+        for (int64_t d = 0; d < kShape.head_dim; ++d)
+          ASSERT_NEAR(row(side, 2, 21 + t)[d], again[t][2 * kShape.head_dim + d].item<double>(), tolerance(format));
+    }
+    EXPECT_THROW(cache.truncate(29), InvalidArgument);
+    EXPECT_THROW(cache.truncate(-1), InvalidArgument);
+  }
 }
 
 TEST(KvStoreTest, RefusesWhatDoesNotFit) {

@@ -1,0 +1,31 @@
+// Linear layers that read the same input (q, k, v; gate, up), run as one matrix where their storages allow it: one pass
+// over the input, one hand-over to the threads.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "nn/linear.h"
+
+namespace halftone::nn {
+
+class LinearGroup {
+ public:
+  LinearGroup();
+  ~LinearGroup();
+  LinearGroup(LinearGroup&&) noexcept;
+  LinearGroup& operator=(LinearGroup&&) noexcept;
+
+  /// The outputs of all `members` on x [T, K], one after another in each row of y [T, sum N]. Equal to calling them one
+  /// by one in every bit. Weights are stacked at the first call and again when a member's weight was replaced.
+  void forward_into(StepContext& step, std::span<const Linear* const> members, Activation& x, float* y) const;
+
+ private:
+  struct Stack;
+  std::unique_ptr<Stack> stack_;
+};
+
+/// Whether `members` run as one matrix: quantised alike, int8 activations, no op of a method.
+bool can_stack(std::span<const Linear* const> members);
+
+}  // namespace halftone::nn

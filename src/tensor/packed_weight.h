@@ -1,0 +1,36 @@
+// Quantised weights laid out for integer kernels (kernels/api/packed_gemm.h): interleaved once, when a model is first
+// run, and kept.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+
+#include "kernels/api/packed_gemm.h"
+#include "tensor/storage.h"
+
+namespace halftone {
+
+/// Why `parts`, stacked into one matrix, cannot be packed; empty when they can. Packed weights are quantised, in groups
+/// of a multiple of 32; stacked ones share scheme and columns, and all but the last have a multiple of 16 rows.
+std::string why_not_packed(std::span<const Storage* const> parts);
+
+class PackedWeight {
+ public:
+  /// Stacks `parts` [N_i, K] along N. Throws Unsupported with the reason of why_not_packed.
+  explicit PackedWeight(std::span<const Storage* const> parts);
+
+  /// Key and view for the table; `m` and `activations` are filled in by the caller.
+  const kernels::PackedGemmProblem& problem() const { return problem_; }
+  const kernels::PackedWeightView& view() const { return view_; }
+
+ private:
+  at::Tensor codes_, scales_, row_scales_, group_scales_, zeros_;
+  kernels::PackedGemmProblem problem_;
+  kernels::PackedWeightView view_;
+};
+
+/// The key of `storage` alone in the packed table, without packing it; throws as PackedWeight.
+kernels::PackedGemmProblem packed_problem(const Storage& storage);
+
+}  // namespace halftone
