@@ -5,12 +5,14 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "io/gguf/gguf_writer.h"
+#include "numerics/half.h"
 
 namespace halftone::testing {
 
@@ -32,13 +34,21 @@ inline std::string byte_spelling(int byte) {
 
 class TinyGguf {
  public:
-  explicit TinyGguf(uint32_t seed, TinyShape shape = {}) : shape_(shape), random_(seed) {}
+  /// The type of a matrix by its name; quantised ones get random blocks. Columns must fill whole blocks.
+  using TypeOf = std::function<GgufType(std::string_view name)>;
+
+  explicit TinyGguf(uint32_t seed, TinyShape shape = {}, TypeOf type_of = {})
+      : shape_(shape), random_(seed), type_of_(std::move(type_of)) {}
+
+  /// Gives the head a matrix of its own.
+  void untie() { untied_ = true; }
 
   void write(const std::filesystem::path& path) {
     set_metadata();
     const int64_t q = shape_.heads * shape_.head_dim, kv = shape_.kv_heads * shape_.head_dim;
     add("token_embd.weight", {shape_.width, shape_.vocabulary}, 1.0f);
     add("output_norm.weight", {shape_.width}, 0.1f, 1.0f);
+    if (untied_) add("output.weight", {shape_.width, shape_.vocabulary}, 1.0f);
     for (int64_t i = 0; i < shape_.layers; ++i) {
       const std::string block = "blk." + std::to_string(i) + ".";
       add(block + "attn_norm.weight", {shape_.width}, 0.1f, 1.0f);
@@ -89,6 +99,8 @@ class TinyGguf {
   }
 
   void add(const std::string& name, std::vector<int64_t> dims, float deviation, float mean = 0) {
+    const GgufType type = dims.size() == 2 && type_of_ ? type_of_(name) : GgufType::F32;
+    if (type != GgufType::F32) return add_blocks(name, dims, type, deviation);
     int64_t count = 1;
     for (const int64_t dim : dims) count *= dim;
     auto values = std::make_shared<std::vector<float>>(count);
@@ -98,8 +110,30 @@ class TinyGguf {
                        [values](std::span<std::byte> out) { std::memcpy(out.data(), values->data(), out.size()); });
   }
 
+  /// Blocks of random codes, with scales of either sign about which values spread as `deviation` asks, roughly.
+  void add_blocks(const std::string& name, const std::vector<int64_t>& dims, GgufType type, float deviation) {
+    const GgufTypeInfo& info = *find_gguf_type(static_cast<uint32_t>(type));
+    auto bytes = std::make_shared<std::vector<std::byte>>(dims[0] / info.block_elements * dims[1] * info.block_bytes);
+    for (std::byte& byte : *bytes) byte = static_cast<std::byte>(random_());
+    std::uniform_real_distribution<float> part(0.1f, 1.0f);
+    const auto half = [&](float limit) {
+      return f32_to_f16((random_() % 2 == 0 ? 1.0f : -1.0f) * part(random_) * limit);
+    };
+    for (size_t at = 0; at < bytes->size(); at += info.block_bytes) {  // Q4_0 and Q8_0 begin with d, Q4_1 with d and m
+      const uint16_t d = half(deviation / (type == GgufType::Q8_0 ? 74.0f : 4.6f));
+      std::memcpy(bytes->data() + at, &d, sizeof d);
+      if (type != GgufType::Q4_1) continue;
+      const uint16_t m = half(deviation);
+      std::memcpy(bytes->data() + at + sizeof d, &m, sizeof m);
+    }
+    writer_.add_tensor(name, dims, type,
+                       [bytes](std::span<std::byte> out) { std::memcpy(out.data(), bytes->data(), out.size()); });
+  }
+
   TinyShape shape_;
   std::mt19937 random_;
+  TypeOf type_of_;
+  bool untied_ = false;
   GgufWriter writer_;
 };
 

@@ -140,7 +140,7 @@ class LogitsModel : public testing::TestWithParam<const char*> {
     golden_ = std::make_unique<Golden>(GetParam());
     const std::filesystem::path path = "models/" + golden_->header.at("model").get<std::string>();
     if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is missing; fetch it with `make models-all`";
-    model_ = std::make_unique<LanguageModel>(load_language_model(path));
+    model_ = std::make_unique<LanguageModel>(load_language_model(path, {Weights::Float32}));
     ASSERT_EQ(model_->file_bytes, golden_->header.at("file_bytes").get<int64_t>())
         << path << " is not the file that the goldens were made from; fetch it again with `make models-all`";
     ASSERT_EQ(model_->decoder.config().vocabulary, golden_->header.at("vocabulary").get<int64_t>());

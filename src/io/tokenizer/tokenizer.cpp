@@ -115,14 +115,18 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
   ids.reserve(text.size() / 4 + 2);
   if (options.add_special && spec.add_bos) ids.push_back(spec.bos_id);
 
-  const auto accept = [&](int32_t id) { return options.parse_special || impl_->types[id] == TokenType::UserDefined; };
-  size_t done = 0;
+  size_t done = 0, position = 0;
+  const auto accept = [&](int32_t id) {
+    if (impl_->types[id] == TokenType::UserDefined) return true;
+    return options.parse_special && !std::binary_search(options.plain_at.begin(), options.plain_at.end(), position);
+  };
   const auto encode_until = [&](size_t end) {
     if (end <= done) return;
     const bool prefix = spec.add_space_prefix && (done == 0 || !spec.space_prefix_first_only);
     impl_->encoder->encode(text.substr(done, end - done), prefix, scratch, ids);
   };
   for (size_t at = 0; impl_->has_specials && at < text.size();) {
+    position = at;
     const int32_t id = impl_->specials.may_start(text[at]) ? impl_->specials.longest(text.substr(at), accept) : -1;
     if (id < 0) {
       ++at;
@@ -141,6 +145,15 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, EncodeOptions opti
   encode_until(text.size());
   if (options.add_special && spec.add_eos) ids.push_back(spec.eos_id);
   return ids;
+}
+
+std::vector<size_t> Tokenizer::control_names(std::string_view text) const {
+  const auto accept = [&](int32_t id) { return impl_->types[id] != TokenType::UserDefined; };
+  std::vector<size_t> starts;
+  for (size_t at = 0; impl_->has_specials && at < text.size(); ++at)
+    if (impl_->specials.may_start(text[at]) && impl_->specials.longest(text.substr(at), accept) >= 0)
+      starts.push_back(at);
+  return starts;
 }
 
 void Tokenizer::append_text(int32_t id, DecodeOptions options, DecodeState& state, std::string& out) const {

@@ -57,6 +57,10 @@ struct TokenizerSpec {
 /// Reads a Hugging Face tokenizer.json, and optionally tokenizer_config.json for the special tokens and chat template.
 /// Throws IoError for damaged JSON, Unsupported naming a component we do not have, InvalidArgument as validate() does.
 TokenizerSpec tokenizer_spec_from_hf(std::string_view tokenizer_json, std::string_view tokenizer_config_json = {});
+/// The text of a Hugging Face tokenizer.json, and of the tokenizer_config.json beside it, that give the same ids.
+/// Throws Unsupported for SentencePiece-style tokenizers, which are read only.
+std::string tokenizer_spec_to_hf(const TokenizerSpec& spec);
+std::string tokenizer_config_to_hf(const TokenizerSpec& spec);
 /// Our own JSON, as the artifact embeds it; tokenizer_spec_from_own_json gives the spec again.
 Json tokenizer_spec_to_json(const TokenizerSpec& spec);
 /// Reads our own JSON. Throws IoError naming the field.
@@ -70,8 +74,9 @@ TokenizerSpec tokenizer_spec_from_gguf(const GgufFile& file);
 void detect_end_of_generation(TokenizerSpec& spec);
 
 struct EncodeOptions {
-  bool add_special = true;     // put BOS before and EOS after, where the spec asks for them
-  bool parse_special = false;  // read control tokens out of the text; false for text that users typed
+  bool add_special = true;                // put BOS before and EOS after, where the spec asks for them
+  bool parse_special = false;             // read control tokens out of the text; false for text that users typed
+  std::span<const size_t> plain_at = {};  // rising byte offsets at which no control token starts all the same
 };
 
 struct DecodeOptions {
@@ -90,6 +95,8 @@ class Tokenizer {
   /// Ids of `text`, any bytes. Throws InvalidArgument for texts above 256 MiB or when a regular expression exceeds its
   /// match limits.
   std::vector<int32_t> encode(std::string_view text, EncodeOptions options = {}) const;
+  /// Byte offsets in `text` at which the name of a control token starts, as encode would read it with parse_special.
+  std::vector<size_t> control_names(std::string_view text) const;
   /// Bytes of `ids`: the inverse of encode. Throws InvalidArgument for an id outside the vocabulary.
   std::string decode(std::span<const int32_t> ids, DecodeOptions options = {}) const;
   /// Bytes that token `id` stands for (control tokens: their name); may be part of a character.

@@ -4,9 +4,22 @@
 
 #include "base/error.h"
 #include "io/tokenizer/tokenizer_impl.h"
+#include "io/tokenizer/tokenizer_text.h"
 #include "io/utf8.h"
 
 namespace halftone::detail {
+
+std::vector<std::string> pretokenizer_patterns(const TokenizerSpec& spec) {
+  if (spec.pre == "custom") return spec.pre_patterns;
+  if (!spec.pre_patterns.empty())
+    throw InvalidArgument("tokenizer: pre_patterns are given with pre = '{}'; set pre = 'custom'", spec.pre);
+  const PreTokenizerRow* row = find_pretokenizer(spec.pre);
+  if (!row)
+    throw Unsupported("tokenizer: pre-tokeniser '{}' is not known; known: {}, or 'custom' with pre_patterns", spec.pre,
+                      known_pretokenizers());
+  return {row->patterns.begin(), row->patterns.end()};
+}
+
 namespace {
 
 // GPT-2's alphabet: printable Latin-1 stands for itself, the other 68 bytes are U+0100 onwards in order.
@@ -26,17 +39,6 @@ struct ByteAlphabet {
 };
 constexpr ByteAlphabet kAlphabet;
 
-std::vector<std::string> patterns_of(const TokenizerSpec& spec) {
-  if (spec.pre == "custom") return spec.pre_patterns;
-  if (!spec.pre_patterns.empty())
-    throw InvalidArgument("tokenizer: pre_patterns are given with pre = '{}'; set pre = 'custom'", spec.pre);
-  const PreTokenizerRow* row = find_pretokenizer(spec.pre);
-  if (!row)
-    throw Unsupported("tokenizer: pre-tokeniser '{}' is not known; known: {}, or 'custom' with pre_patterns", spec.pre,
-                      known_pretokenizers());
-  return {row->patterns.begin(), row->patterns.end()};
-}
-
 class BpeEncoder final : public FragmentEncoder {
  public:
   explicit BpeEncoder(const Vocabulary& vocabulary)
@@ -44,7 +46,7 @@ class BpeEncoder final : public FragmentEncoder {
         index_(vocabulary.index),
         types_(vocabulary.types),
         merges_(build_merges(vocabulary)),
-        pretokenizer_(patterns_of(vocabulary.spec)) {
+        pretokenizer_(pretokenizer_patterns(vocabulary.spec)) {
     for (int byte = 0; byte < 256; ++byte) {
       std::string text;
       utf8_append(kAlphabet.code_of_byte[byte], text);

@@ -244,7 +244,10 @@ class HfReader {
       }
     }
     spec_.unk_id = find(text_of(model_, "unk_token"));
-    if (spec_.unk_id >= 0) spec_.types[spec_.unk_id] = TokenType::Unknown;
+    // Byte-level models never produce it; there it is often the control token that ends a text, and stays one.
+    const bool control = spec_.unk_id >= 0 && spec_.types[spec_.unk_id] == TokenType::Control;
+    if (spec_.unk_id >= 0 && !(control && spec_.kind == TokenizerKind::Bpe))
+      spec_.types[spec_.unk_id] = TokenType::Unknown;
   }
 
   /// A special token's text: from the config (a string or an object with content), else the first name that exists.
@@ -262,6 +265,7 @@ class HfReader {
   void read_special_roles() {
     spec_.bos_id = role("bos_token", {"<s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>"});
     spec_.eos_id = role("eos_token", {"</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>"});
+    if (spec_.unk_id < 0) spec_.unk_id = role("unk_token", {});
     spec_.pad_id = role("pad_token", {"<pad>", "[PAD]"});
   }
 

@@ -1,4 +1,4 @@
-// Helpers of the tokenizer readers (GGUF, Hugging Face, our own JSON).
+// Helpers of the tokenizer readers and writers (GGUF, Hugging Face, our own JSON).
 #pragma once
 
 #include <optional>
@@ -19,5 +19,9 @@ std::optional<std::pair<std::string_view, std::string_view>> split_merge(std::st
 std::vector<TokenMerge> merges_from_text(const std::vector<std::string>& tokens,
                                          std::span<const std::pair<std::string_view, std::string_view>> merges,
                                          std::string_view source);
+
+/// The regular expressions of a BPE tokenizer, by the name of its row or its own. Throws Unsupported for an unknown
+/// name.
+std::vector<std::string> pretokenizer_patterns(const TokenizerSpec& spec);
 
 }  // namespace halftone::detail

@@ -54,6 +54,28 @@ std::vector<nn::LayerAttention> plan_layers(const LayerPlan& plan) {
   return layers;
 }
 
+/// RoPE's settings in a config.json: "rope_parameters" (transformers 5; one object, or one a kind of layer) or the
+/// older "rope_scaling"; empty when there are none.
+Json rope_of(const Json& json, const char* layer_type) {
+  for (const char* name : {"rope_parameters", "rope_scaling"}) {
+    if (!json.contains(name) || !json[name].is_object()) continue;
+    const Json& found = json[name];
+    return found.contains(layer_type) ? found[layer_type] : found;
+  }
+  return Json::object();
+}
+
+void scale_rope(const Json& rope, nn::DecoderConfig& config) {
+  const std::string kind = rope.value("rope_type", rope.value("type", std::string("default")));
+  if (kind == "default") return;
+  if (kind != "llama3")
+    throw Unsupported("RoPE scaling '{}' in config.json is not supported; default and llama3 are", kind);
+  const LlamaRopeScaling values{rope.at("factor").get<double>(), rope.at("low_freq_factor").get<double>(),
+                                rope.at("high_freq_factor").get<double>(),
+                                rope.at("original_max_position_embeddings").get<double>()};
+  for (auto& layer : config.layers) scale_llama3(values, layer.inverse_frequency);
+}
+
 void apply_architecture(nn::DecoderConfig& config) {
   if (config.architecture != "gemma3") return;
   config.activation = GatedActivation::GeGlu;
@@ -154,9 +176,10 @@ nn::DecoderConfig decoder_config_from_hf(const Json& json) {
     config.norm_epsilon = json.value("rms_norm_eps", 1e-6);
     LayerPlan plan{.layers = bounded_layers(json.at("num_hidden_layers").get<int64_t>()),
                    .rotary_dim = config.head_dim,
-                   .rope_base = json.value("rope_theta", 10000.0)};
+                   .rope_base = rope_of(json, "full_attention").value("rope_theta", json.value("rope_theta", 10000.0))};
     if (config.architecture == "gemma3") {
-      plan.local_rope_base = json.value("rope_local_base_freq", kGemmaLocalRopeBase);
+      plan.local_rope_base = rope_of(json, "sliding_attention")
+                                 .value("rope_theta", json.value("rope_local_base_freq", kGemmaLocalRopeBase));
       plan.window = json.value("sliding_window", int64_t{512});
       plan.pattern = json.value("sliding_window_pattern", kGemmaPattern);
       config.softmax_scale = 1 / std::sqrt(json.value("query_pre_attn_scalar", static_cast<double>(config.head_dim)));
@@ -164,18 +187,7 @@ nn::DecoderConfig decoder_config_from_hf(const Json& json) {
       config.softmax_scale = 1 / std::sqrt(static_cast<double>(config.head_dim));
     }
     config.layers = plan_layers(plan);
-    if (json.contains("rope_scaling") && json["rope_scaling"].is_object()) {
-      const Json& scaling = json["rope_scaling"];
-      const std::string kind = scaling.value("rope_type", scaling.value("type", std::string("default")));
-      if (kind == "llama3") {
-        const LlamaRopeScaling values{scaling.at("factor").get<double>(), scaling.at("low_freq_factor").get<double>(),
-                                      scaling.at("high_freq_factor").get<double>(),
-                                      scaling.at("original_max_position_embeddings").get<double>()};
-        for (auto& layer : config.layers) scale_llama3(values, layer.inverse_frequency);
-      } else if (kind != "default") {
-        throw Unsupported("RoPE scaling '{}' in config.json is not supported; default and llama3 are", kind);
-      }
-    }
+    scale_rope(rope_of(json, "full_attention"), config);
     config.rope_style = RopeStyle::HalfSplit;
     apply_architecture(config);
     config.validate();

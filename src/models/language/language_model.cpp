@@ -18,9 +18,9 @@ std::string stem_of(const std::filesystem::path& path) {
   return path.filename().empty() ? path.parent_path().filename().string() : path.stem().string();
 }
 
-LanguageModel load_gguf(const std::filesystem::path& path) {
+LanguageModel load_gguf(const std::filesystem::path& path, LoadOptions options) {
   const GgufFile file = GgufFile::open(path);
-  return {.decoder = build_decoder(decoder_config_from_gguf(file), file),
+  return {.decoder = build_decoder(decoder_config_from_gguf(file), file, options),
           .tokenizer = Tokenizer(tokenizer_spec_from_gguf(file)),
           .name = std::string(file.get_string("general.name", stem_of(path))),
           .source_kind = "gguf",
@@ -117,10 +117,10 @@ LanguageModel load_artifact(const std::filesystem::path& path) {
 
 }  // namespace
 
-LanguageModel load_language_model(const std::filesystem::path& path) {
+LanguageModel load_language_model(const std::filesystem::path& path, LoadOptions options) {
   switch (detect_model_file(path)) {
     case ModelFileKind::Gguf:
-      return load_gguf(path);
+      return load_gguf(path, options);
     case ModelFileKind::SafetensorsDirectory:
       return load_hf(path);
     case ModelFileKind::Artifact:

@@ -5,8 +5,10 @@
 #include <ATen/ops/empty.h>
 
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
+#include "models/language/gguf_storage.h"
 #include "models/language/names.h"
 #include "models/language/storage_io.h"
 
@@ -17,19 +19,19 @@ namespace {
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
-  virtual at::Tensor linear(int64_t block, size_t part) const = 0;
+  virtual Storage linear(int64_t block, size_t part) const = 0;
   virtual at::Tensor bias(int64_t block, size_t part) const = 0;  ///< undefined when there is none
   virtual at::Tensor norm(int64_t block, size_t part) const = 0;  ///< undefined when there is none
-  virtual at::Tensor embedding() const = 0;
+  virtual Storage embedding() const = 0;
   virtual at::Tensor final_norm() const = 0;
-  virtual at::Tensor head() const = 0;  ///< undefined when tied
+  virtual std::optional<Storage> head() const = 0;  ///< none when tied
 };
 
 class GgufSource final : public WeightSource {
  public:
-  explicit GgufSource(const GgufFile& file) : file_(file) {}
-  at::Tensor linear(int64_t block, size_t part) const override {
-    return decode(file_.tensor(name(block, kLinearNames[part].gguf, ".weight")));
+  GgufSource(const GgufFile& file, LoadOptions options) : file_(file), weights_(options.weights) {}
+  Storage linear(int64_t block, size_t part) const override {
+    return matrix(file_.tensor(name(block, kLinearNames[part].gguf, ".weight")));
   }
   at::Tensor bias(int64_t block, size_t part) const override {
     return vector(name(block, kLinearNames[part].gguf, ".bias"));
@@ -37,40 +39,31 @@ class GgufSource final : public WeightSource {
   at::Tensor norm(int64_t block, size_t part) const override {
     return vector(name(block, kNormNames[part].gguf, ".weight"));
   }
-  at::Tensor embedding() const override { return decode(file_.tensor("token_embd.weight")); }
+  Storage embedding() const override { return matrix(file_.tensor("token_embd.weight")); }
   at::Tensor final_norm() const override { return vector("output_norm.weight"); }
-  at::Tensor head() const override {
+  std::optional<Storage> head() const override {
     const GgufTensor* tensor = file_.find("output.weight");
-    return tensor == nullptr ? at::Tensor() : decode(*tensor);
+    return tensor == nullptr ? std::optional<Storage>() : matrix(*tensor);
   }
 
  private:
   static std::string name(int64_t block, std::string_view part, std::string_view end) {
     return "blk." + std::to_string(block) + "." + std::string(part) + std::string(end);
   }
+  Storage matrix(const GgufTensor& tensor) const { return storage_from_gguf(tensor, weights_); }
   at::Tensor vector(const std::string& name) const {
     const GgufTensor* tensor = file_.find(name);
-    return tensor == nullptr ? at::Tensor() : decode(*tensor).view(-1).to(at::kFloat);
-  }
-  static at::Tensor decode(const GgufTensor& tensor) {
-    const bool half = tensor.type == GgufType::F16, bfloat = tensor.type == GgufType::BF16;
-    at::Tensor out = at::empty({tensor.rows(), tensor.columns()}, half     ? at::kHalf
-                                                                  : bfloat ? at::kBFloat16
-                                                                           : at::kFloat);
-    if (half || bfloat)
-      std::memcpy(out.mutable_data_ptr(), tensor.bytes.data(), tensor.bytes.size());
-    else
-      decode_tensor(tensor, out.data_ptr<float>());
-    return out;
+    return tensor == nullptr ? at::Tensor() : dequantize(storage_from_gguf(*tensor, Weights::Float32)).view(-1);
   }
   const GgufFile& file_;
+  Weights weights_;
 };
 
 class HfSource final : public WeightSource {
  public:
   HfSource(const SafetensorsModel& files, bool gemma) : files_(files), gemma_(gemma) {}
-  at::Tensor linear(int64_t block, size_t part) const override {
-    return required(name(block, kLinearNames[part].hf) + ".weight");
+  Storage linear(int64_t block, size_t part) const override {
+    return matrix(name(block, kLinearNames[part].hf) + ".weight");
   }
   at::Tensor bias(int64_t block, size_t part) const override {
     return optional(name(block, kLinearNames[part].hf) + ".bias", 0);
@@ -81,10 +74,10 @@ class HfSource final : public WeightSource {
     if (gemma_ && kNormNames[part].site == "post_attn_norm") hf = kGemmaHfPostAttnNorm;
     return hf.empty() ? at::Tensor() : optional(name(block, hf) + ".weight", norm_offset());
   }
-  at::Tensor embedding() const override { return required("model.embed_tokens.weight"); }
+  Storage embedding() const override { return matrix("model.embed_tokens.weight"); }
   at::Tensor final_norm() const override { return optional("model.norm.weight", norm_offset()); }
-  at::Tensor head() const override {
-    return files_.find("lm_head.weight") == nullptr ? at::Tensor() : required("lm_head.weight");
+  std::optional<Storage> head() const override {
+    return files_.find("lm_head.weight") == nullptr ? std::optional<Storage>() : matrix("lm_head.weight");
   }
 
  private:
@@ -113,6 +106,11 @@ class HfSource final : public WeightSource {
     if (!view.bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
     return tensor;
   }
+  Storage matrix(const std::string& name) const {
+    at::Tensor values = required(name);
+    if (values.dim() != 2) throw IoError("tensor {} has {} dimensions; a matrix is needed", name, values.dim());
+    return DenseStorage{std::move(values)};
+  }
   at::Tensor optional(const std::string& name, float offset) const {
     if (files_.find(name) == nullptr) return {};
     return required(name).to(at::kFloat).view(-1) + offset;
@@ -130,15 +128,17 @@ nn::NormWeight expect_norm(at::Tensor weight, int64_t size, bool needed, const s
 
 nn::Linear build_linear(const WeightSource& source, int64_t block, size_t part, int64_t outputs, int64_t inputs) {
   const std::string site = site_name(block, kLinearNames[part].site);
-  at::Tensor weight = source.linear(block, part);
-  if (weight.dim() != 2 || weight.size(0) != outputs || weight.size(1) != inputs)
-    throw IoError("{} is of shape {}, but the model's metadata asks for [{}, {}]", site,
-                  weight.dim() == 2 ? fmt::format("[{}, {}]", weight.size(0), weight.size(1)) : "of other rank",
-                  outputs, inputs);
+  Storage weight = source.linear(block, part);
+  if (rows_of(weight) != outputs || columns_of(weight) != inputs)
+    throw IoError("{} is of shape [{}, {}], but the model's metadata asks for [{}, {}]", site, rows_of(weight),
+                  columns_of(weight), outputs, inputs);
   at::Tensor bias = source.bias(block, part);
   if (bias.defined() && bias.numel() != outputs)
     throw IoError("{} has {} bias values for {} outputs", site, bias.numel(), outputs);
-  return nn::Linear(site, DenseStorage{std::move(weight)}, std::move(bias));
+  const auto activations = activations_for(weight);
+  nn::Linear linear(site, std::move(weight), std::move(bias));
+  if (activations != linear.activations()) linear.set_weight(linear.shared_weight(), activations);
+  return linear;
 }
 
 nn::DecoderBlock build_block(const nn::DecoderConfig& c, const WeightSource& source, int64_t index) {
@@ -171,17 +171,26 @@ nn::Decoder build(nn::DecoderConfig config, const WeightSource& source) {
   std::vector<nn::DecoderBlock> blocks;
   for (int64_t i = 0; i < static_cast<int64_t>(config.layers.size()); ++i)
     blocks.push_back(build_block(config, source, i));
-  auto embedding = std::make_shared<const Storage>(DenseStorage{source.embedding()});
-  const at::Tensor head = source.head();
-  auto lm_head = head.defined() ? std::make_shared<const Storage>(DenseStorage{head}) : embedding;
+  auto embedding = std::make_shared<const Storage>(source.embedding());
+  auto head = source.head();
+  auto lm_head = head ? std::make_shared<const Storage>(std::move(*head)) : embedding;
+  const auto head_activations = activations_for(*lm_head);
   nn::NormWeight norm = expect_norm(source.final_norm(), config.width, true, "final norm");
-  return nn::Decoder(std::move(config), std::move(embedding), std::move(blocks), std::move(norm), std::move(lm_head));
+  nn::Decoder decoder(std::move(config), std::move(embedding), std::move(blocks), std::move(norm), std::move(lm_head));
+  if (head_activations != decoder.lm_head().activations())
+    decoder.lm_head().set_weight(decoder.lm_head().shared_weight(), head_activations);
+  return decoder;
 }
 
 }  // namespace
 
-nn::Decoder build_decoder(nn::DecoderConfig config, const GgufFile& file) {
-  return build(std::move(config), GgufSource(file));
+nn::ActivationFormat activations_for(const Storage& storage) {
+  return std::holds_alternative<QuantizedStorage>(storage) ? nn::ActivationFormat::Int8PerGroup
+                                                           : nn::ActivationFormat::Float32;
+}
+
+nn::Decoder build_decoder(nn::DecoderConfig config, const GgufFile& file, LoadOptions options) {
+  return build(std::move(config), GgufSource(file, options));
 }
 
 nn::Decoder build_decoder(nn::DecoderConfig config, const SafetensorsModel& files) {

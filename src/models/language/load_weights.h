@@ -3,12 +3,17 @@
 
 #include "io/gguf/gguf.h"
 #include "io/safetensors/safetensors.h"
+#include "models/language/load_options.h"
 #include "nn/decoder.h"
 
 namespace halftone::models {
 
-/// Quantised types become f32; F16 and BF16 stay. Throws IoError for missing tensors or wrong shapes.
-nn::Decoder build_decoder(nn::DecoderConfig config, const GgufFile& file);
+/// How the inputs of a linear layer are represented when its weight was loaded as `storage`.
+nn::ActivationFormat activations_for(const Storage& storage);
+
+/// F16 and BF16 stay; of quantised types, storage_from_gguf says which do. Throws IoError for missing tensors or wrong
+/// shapes.
+nn::Decoder build_decoder(nn::DecoderConfig config, const GgufFile& file, LoadOptions options = {});
 nn::Decoder build_decoder(nn::DecoderConfig config, const SafetensorsModel& files);
 
 }  // namespace halftone::models

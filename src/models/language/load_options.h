@@ -1,0 +1,24 @@
+// How a model file's weights are held after loading; without libtorch, so that front ends can name it.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace halftone::models {
+
+/// What becomes of the quantised tensors of a GGUF file. Other files are read as they are either way.
+enum class Weights : uint8_t {
+  Stored,   ///< Q4_0 and Q8_0 keep their codes and scales bit for bit; other types become f32
+  Float32,  ///< all become f32: what methods need, and "the model" of every comparison
+};
+
+/// "stored", "f32".
+std::string_view to_string(Weights weights);
+/// Inverse of to_string; throws InvalidArgument naming the accepted values.
+Weights parse_weights(std::string_view name);
+
+struct LoadOptions {
+  Weights weights = Weights::Stored;
+};
+
+}  // namespace halftone::models
