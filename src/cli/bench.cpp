@@ -3,6 +3,8 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "cli/bench_formats.h"
+#include "cli/bench_peers.h"
 #include "cli/command.h"
 #include "engine/model.h"
 #include "engine/report/table.h"
@@ -15,6 +17,9 @@ constexpr const char* kDefaultModel = "models/SmolLM2-135M-Instruct.Q4_1.gguf"; 
 struct Options {
   std::string suite, model = kDefaultModel, filter;
   engine::LlmBenchRequest request;
+  engine::PeerBenchRequest peers;
+  FormatBenchOptions formats;
+  std::vector<int> threads;  ///< empty: not given
   double require_decode = 0, require_ratio = 0;
 };
 
@@ -60,6 +65,23 @@ int run_kernels(const CommonOptions& common, const Options& options) {
   return kSuccess;
 }
 
+/// Every number of threads that --vs is to time; 1 and 2 unless the user says otherwise.
+std::vector<int> thread_counts(std::vector<int> threads) {
+  const int cores = ThreadPool(0).threads();
+  if (threads.empty()) threads = cores > 1 ? std::vector<int>{1, 2} : std::vector<int>{1};
+  for (int& count : threads)
+    if (count == 0) count = cores;
+  return threads;
+}
+
+/// The common options with this command's own --threads, a list for --vs and one number for all else.
+CommonOptions with_threads(CommonOptions common, const Options& options) {
+  if (options.threads.size() > 1 && options.peers.peers.empty())
+    throw InvalidArgument("--threads takes one number without --vs, not {}", options.threads.size());
+  common.threads = options.threads.empty() ? 0 : options.threads.front();
+  return common;
+}
+
 /// Whether the 4-bit model with f32 activations is as fast as asked.
 bool fast_enough(const engine::LlmBench& bench, const Options& options) {
   const auto& int4 = bench.ways.at(1);
@@ -72,6 +94,12 @@ bool fast_enough(const engine::LlmBench& bench, const Options& options) {
 }
 
 int run_llm(const CommonOptions& common, const Options& options) {
+  if (!options.peers.peers.empty()) {
+    engine::PeerBenchRequest request = options.peers;
+    request.threads = thread_counts(options.threads);
+    request.rounds = options.request.rounds;
+    return run_peers(common, options.model, request);
+  }
   OwnedExecContext exec(common.threads);
   const auto model = engine::load_model(options.model);
   const engine::LlmBench bench = engine::bench_llm(exec.get(), *model, options.request);
@@ -93,22 +121,39 @@ int run_llm(const CommonOptions& common, const Options& options) {
 void add_bench(Program& program) {
   auto options = std::make_shared<Options>();
   CLI::App& command =
-      program.add("bench", "Times kernels, or a language model in several storages", [&program, options] {
-        return options->suite == "kernels" ? run_kernels(program.common(), *options)
-                                           : run_llm(program.common(), *options);
-      });
+      program.add("bench", "Times kernels or a language model in several storages, or measures number formats",
+                  [&program, options] {
+                    const CommonOptions common = with_threads(program.common(), *options);
+                    if (options->suite == "formats")
+                      return run_formats(common, options->formats, options->model, options->filter);
+                    return options->suite == "kernels" ? run_kernels(common, *options) : run_llm(common, *options);
+                  });
   command
       .add_option("SUITE", options->suite,
-                  "kernels: every kernel, verified, then timed; llm: f32 against 4-bit weights")
+                  "kernels: every kernel, verified, then timed; llm: f32 against 4-bit weights, or with --vs "
+                  "against other programs; formats: bits and error of every number format")
       ->required()
       ->option_text(" ")
-      ->check(CLI::IsMember({"kernels", "llm"}));
-  command.add_option("--model", options->model, std::string("model of suite llm [default ") + kDefaultModel + "]")
+      ->check(CLI::IsMember({"kernels", "llm", "formats"}));
+  command
+      .add_option("--model", options->model,
+                  std::string("model of suite llm, or of --tensor [default ") + kDefaultModel + "]")
       ->option_text("FILE");
   add_number(command, "--rounds", options->request.rounds, {1, 1000}, "rounds; the median counts");
   add_number(command, "--decode", options->request.decode_tokens, {1, 1 << 20}, "tokens of a decode round (llm)");
   add_number(command, "--prefill", options->request.prefill_tokens, {1, 1 << 20}, "tokens of a prefill round (llm)");
-  command.add_option("--filter", options->filter, "part of an operation, problem or kernel name (kernels)")
+  add_peer_options(command, options->peers);
+  add_format_options(command, options->formats);
+  command.remove_option(command.get_option("--threads"));  // one number for other commands
+  command
+      .add_option("-t,--threads", options->threads,
+                  "threads of the kernels, 0: one a core [default 0]; with --vs a list [default 1,2]")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1024))
+      ->option_text("N,...");
+  command
+      .add_option("--filter", options->filter,
+                  "part of an operation, problem or kernel name (kernels), or of a format's (formats)")
       ->option_text("TEXT");
   add_number(command, "--require-decode", options->require_decode, {0, 1e6},
              "exit with 1 when 4-bit weights decode fewer tokens/s (llm)");

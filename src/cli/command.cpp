@@ -75,6 +75,16 @@ CLI::Option* add_kv_format(CLI::App& command, std::string& value) {
       ->option_text("FORMAT");
 }
 
+CLI::Option* add_weights(CLI::App& command, models::Weights& value) {
+  return command
+      .add_option_function<std::string>(
+          "--weights", [&value](const std::string& name) { value = models::parse_weights(name); },
+          "tensors of GGUF files: stored keeps Q4_0 and Q8_0 as they are, f32 expands every quantised type [default "
+          "stored]")
+      ->check(CLI::IsMember({"stored", "f32"}))
+      ->option_text("FORMAT");
+}
+
 CLI::Option* add_model(CLI::App& command, std::string& path, const std::string& name) {
   return command.add_option(name, path, "a GGUF file, a Hugging Face folder, or an artifact of ours")
       ->required()

@@ -12,10 +12,7 @@
 #include "base/exec_context.h"
 #include "base/json_fwd.h"
 #include "base/options.h"
-
-namespace halftone::models {
-struct LanguageModel;
-}
+#include "engine/model.h"
 
 namespace halftone::cli {
 
@@ -66,6 +63,8 @@ CLI::Option* add_number(CLI::App& command, const std::string& name, Number& valu
 
 /// Adds the --kv option: "f32", "f16", "int8" or "int4"; empty means the model's own.
 CLI::Option* add_kv_format(CLI::App& command, std::string& value);
+/// Adds the --weights option: "stored" or "f32".
+CLI::Option* add_weights(CLI::App& command, models::Weights& value);
 /// Adds the MODEL argument.
 CLI::Option* add_model(CLI::App& command, std::string& path, const std::string& name = "MODEL");
 

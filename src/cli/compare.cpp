@@ -27,16 +27,18 @@ std::string today() {
 std::string command_line(const CompareOptions& options) {
   std::string line = "halftone compare " + options.reference;
   for (const auto& other : options.others) line += " " + other;
-  return line + fmt::format(" --text {} --window {} --tokens {}", options.evaluate.text,
-                            options.evaluate.request.window, options.evaluate.request.max_tokens);
+  line += fmt::format(" --text {} --window {} --tokens {}", options.evaluate.text, options.evaluate.request.window,
+                      options.evaluate.request.max_tokens);
+  if (options.evaluate.weights != models::Weights::Stored) line += " --weights f32";
+  return line;
 }
 
 engine::Comparison compare_files(ExecContext& exec, const CommonOptions& common, const CompareOptions& options) {
   const engine::EvaluateRequest request = make_request(options.evaluate);
-  std::vector<engine::ModelHandle> handles = {engine::load_model(options.reference)};
+  std::vector<engine::ModelHandle> handles = {engine::load_model(options.reference, {models::Weights::Float32})};
   std::vector<const models::LanguageModel*> others;
   for (const auto& path : options.others) {
-    handles.push_back(engine::load_model(path));
+    handles.push_back(engine::load_model(path, {options.evaluate.weights}));
     others.push_back(handles.back().get());
     warn_if_slow(common, exec, *others.back());
   }
@@ -88,6 +90,7 @@ void add_compare(Program& program) {
       ->required()
       ->option_text("...");
   add_evaluate_options(command, options->evaluate);
+  command.footer("The reference is always its file's values in f32; --weights is for the others.");
   command.add_option("--html", options->html, "also write a report with plots")->option_text("FILE");
   command
       .add_option("--max-kl", options->max_kl,

@@ -35,6 +35,8 @@ int run(const CommonOptions& common, CompressOptions& options) {
     if (!request.method_options.emplace(name, value).second)
       throw InvalidArgument("--method-option {} is given twice; keep one", name);
   }
+  request.cancelled = interrupted;
+  catch_interrupts();
   Catalogue catalogue;
   register_all_methods(catalogue);
   OwnedExecContext exec(common.threads);

@@ -19,7 +19,7 @@ void add_eval(Program& program) {
   CLI::App& command = program.add("eval", "Measures perplexity and speed of a model on a text", [&program, options] {
     catch_interrupts();
     OwnedExecContext exec(program.common().threads);
-    const auto model = engine::load_model(options->model);
+    const auto model = engine::load_model(options->model, {options->evaluate.weights});
     warn_if_slow(program.common(), exec.get(), *model);
     engine::Evaluation result = engine::evaluate(exec.get(), *model, make_request(options->evaluate));
     result.name = short_name(options->model);

@@ -11,6 +11,7 @@ namespace halftone::cli {
 struct EvaluateOptions {
   std::string text;
   engine::EvaluateRequest request;
+  models::Weights weights = models::Weights::Stored;  ///< of what is measured; a reference is always f32
 };
 
 inline void add_evaluate_options(CLI::App& command, EvaluateOptions& options) {
@@ -24,6 +25,7 @@ inline void add_evaluate_options(CLI::App& command, EvaluateOptions& options) {
              "tokens generated to time decoding, 0: do not time it");
   add_number(command, "--seed", request.seed, {0, 1e15}, "of the bootstrap");
   add_kv_format(command, request.kv_format);
+  add_weights(command, options.weights);
 }
 
 inline engine::EvaluateRequest make_request(const EvaluateOptions& options) {

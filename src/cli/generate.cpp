@@ -53,7 +53,7 @@ Json to_json(const engine::GenerateResult& result) {
 int run(const CommonOptions& common, const Options& options) {
   catch_interrupts();
   OwnedExecContext exec(common.threads);
-  const auto model = engine::load_model(options.model);
+  const auto model = engine::load_model(options.model, {options.generate.weights});
   warn_if_slow(common, exec.get(), *model);
   engine::GenerateRequest request = make_request(options.generate);
   request.prompt = prompt_ids(*model, options);

@@ -14,6 +14,7 @@ struct InspectOptions {
   bool kernels = false;
   bool tensors = false;
   int64_t prefill = 512;
+  models::Weights weights = models::Weights::Stored;
 };
 
 std::string shape_text(const Json& shape) {
@@ -23,16 +24,18 @@ std::string shape_text(const Json& shape) {
 }
 
 engine::Table formats_table(const Json& formats) {
-  engine::Table table{{"format", "tensors", "bytes"}, {}};
+  engine::Table table{{"format", "tensors", "bytes", "in memory"}, {}};
   for (const auto& f : formats)
-    table.rows.push_back({f["format"], std::to_string(f["tensors"].get<int64_t>()), engine::group_digits(f["bytes"])});
+    table.rows.push_back(
+        {f["format"], std::to_string(f["tensors"].get<int64_t>()), engine::group_digits(f["bytes"]), f["loaded"]});
   return table;
 }
 
 engine::Table tensors_table(const Json& tensors) {
-  engine::Table table{{"tensor", "format", "shape", "bytes"}, {}};
+  engine::Table table{{"tensor", "format", "shape", "bytes", "in memory"}, {}};
   for (const auto& t : tensors)
-    table.rows.push_back({t["name"], t["format"], shape_text(t["shape"]), engine::group_digits(t["bytes"])});
+    table.rows.push_back(
+        {t["name"], t["format"], shape_text(t["shape"]), engine::group_digits(t["bytes"]), t["loaded"]});
   return table;
 }
 
@@ -84,9 +87,9 @@ void add_inspect(Program& program) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App& command =
       program.add("inspect", "Shows architecture, sizes, tensor formats and tokenizer of a model", [&program, options] {
-        Json json = engine::inspect(options->model);
+        Json json = engine::inspect(options->model, {options->weights});
         if (options->kernels) {
-          const auto model = engine::load_model(options->model);
+          const auto model = engine::load_model(options->model, {options->weights});
           const int64_t context = std::min<int64_t>(options->prefill, json["context_length"].get<int64_t>() - 1);
           json["kernels"] = engine::explain_kernels(*model, usable_isa(), options->prefill, context);
         }
@@ -104,6 +107,7 @@ void add_inspect(Program& program) {
   command.add_flag("--tensors", options->tensors, "list every tensor (always in --json)");
   command.add_flag("--kernels", options->kernels,
                    "show which kernel serves each layer, and why those before it do not");
+  add_weights(command, options->weights);
   add_number(command, "--prefill", options->prefill, {1, 1 << 20}, "prompt tokens that --kernels assumes");
 }
 

@@ -1,6 +1,8 @@
-// halftone list, halftone show METHOD
+// halftone list, halftone show METHOD, halftone show format [NAME]
+#include "base/error.h"
 #include "base/json.h"
 #include "cli/command.h"
+#include "engine/inspect/show_format.h"
 #include "engine/report/table.h"
 #include "plugin/catalogue.h"
 
@@ -58,6 +60,13 @@ void print_method(const MethodInfo& info) {
         fmt::format("  {} = {}\n      {} [{}]\n", option.name, option.default_value, option.help, option.accepted));
 }
 
+void show_format(bool json, const std::string& name) {
+  if (json)
+    print_json(name.empty() ? engine::list_formats() : engine::describe_format(name));
+  else
+    print_text(name.empty() ? engine::format_list_text() : engine::format_text(name));
+}
+
 }  // namespace
 
 void add_list(Program& program) {
@@ -80,16 +89,28 @@ void add_list(Program& program) {
 
 void add_show(Program& program) {
   auto name = std::make_shared<std::string>();
-  CLI::App& command = program.add("show", "Explains a method and its options", [&program, name] {
-    const Catalogue catalogue = full_catalogue();
-    const MethodInfo& info = catalogue.find(*name);
-    if (program.common().json)
-      print_json(to_json(info));
-    else
-      print_method(info);
-    return kSuccess;
-  });
-  command.add_option("METHOD", *name, "name of a method: see 'halftone list'")->required()->option_text(" ");
+  auto format = std::make_shared<std::string>();
+  CLI::App& command =
+      program.add("show", "Explains a method and its options, or a number format", [&program, name, format] {
+        if (*name == "format") {
+          show_format(program.common().json, *format);
+          return kSuccess;
+        }
+        if (!format->empty())
+          throw InvalidArgument("'show {} {}' names two things; it is 'show METHOD' or 'show format NAME'", *name,
+                                *format);
+        const Catalogue catalogue = full_catalogue();
+        const MethodInfo& info = catalogue.find(*name);
+        if (program.common().json)
+          print_json(to_json(info));
+        else
+          print_method(info);
+        return kSuccess;
+      });
+  command.add_option("METHOD", *name, "name of a method (see 'halftone list'), or 'format'")
+      ->required()
+      ->option_text(" ");
+  command.add_option("NAME", *format, "after 'format': which one; without it, all are listed")->option_text(" ");
 }
 
 }  // namespace halftone::cli

@@ -13,6 +13,7 @@ struct GenerateOptions {
   std::string kv_format;
   std::string system;
   int64_t context = 0;
+  models::Weights weights = models::Weights::Stored;
 };
 
 inline void add_generate_options(CLI::App& command, GenerateOptions& options) {
@@ -28,6 +29,7 @@ inline void add_generate_options(CLI::App& command, GenerateOptions& options) {
       ->allow_extra_args(false);
   add_number(command, "-c,--context", options.context, {0, 1 << 24}, "tokens of KV cache, 0: as many as needed");
   add_kv_format(command, options.kv_format);
+  add_weights(command, options.weights);
 }
 
 inline engine::GenerateRequest make_request(const GenerateOptions& options) {

@@ -7,8 +7,8 @@
 
 namespace halftone::engine {
 
-ModelHandle load_model(const std::filesystem::path& path) {
-  return std::make_shared<const models::LanguageModel>(models::load_language_model(path));
+ModelHandle load_model(const std::filesystem::path& path, models::LoadOptions options) {
+  return std::make_shared<const models::LanguageModel>(models::load_language_model(path, options));
 }
 
 void use_single_threaded_torch() { at::set_num_threads(1); }

@@ -5,6 +5,8 @@
 #include <filesystem>
 #include <memory>
 
+#include "models/language/load_options.h"
+
 namespace halftone::models {
 struct LanguageModel;
 }
@@ -14,7 +16,7 @@ namespace halftone::engine {
 using ModelHandle = std::shared_ptr<const models::LanguageModel>;
 
 /// Reads a GGUF file, a Hugging Face folder or an artifact; throws as models::load_language_model.
-ModelHandle load_model(const std::filesystem::path& path);
+ModelHandle load_model(const std::filesystem::path& path, models::LoadOptions options = {});
 
 /// Keeps libtorch's operations on the calling thread; our pool does the parallel work. Call once, before anything else.
 void use_single_threaded_torch();

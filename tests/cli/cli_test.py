@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -129,6 +130,22 @@ class Catalogue(Scratch):
         self.bad("show", "nonsense", names=["nonsense", "rtn"])
         self.bad("show")
 
+    def test_show_format(self):
+        formats = self.ok_json("show", "format")
+        table = self.ok("show", "format")
+        self.assertGreaterEqual({f["name"] for f in formats}, {"e4m3", "e2m1", "int4", "nf4", "complex", "mxfp4", "nvfp4"})
+        for entry in formats:
+            self.assertIn(entry["name"], table)
+            shown = self.ok_json("show", "format", entry["name"])
+            self.assertEqual((shown["name"], shown["kind"]), (entry["name"], entry["kind"]))
+            self.assertIn(entry["summary"], self.ok("show", "format", entry["name"]))
+        e2m1 = self.ok_json("show", "format", "e2m1")
+        self.assertEqual(e2m1["values"][:8], [0, 0.5, 1, 1.5, 2, 3, 4, 6])
+        self.assertEqual((e2m1["exponent"], e2m1["mantissa"], e2m1["bias"], e2m1["max"]), (2, 1, 1, 6))
+        self.assertEqual(self.ok_json("show", "format", "e4m3")["values"][0x7F], "nan")
+        self.bad("show", "format", "e9m9", names=["e9m9", "e4m3"])
+        self.bad("show", "rtn", "e4m3", names=["show format NAME"])
+
 
 class Inspect(Scratch):
     def test_numbers(self):
@@ -236,6 +253,49 @@ class Compress(Scratch):
         formats = {f["format"] for f in self.ok_json("inspect", out)["formats"]}
         self.assertTrue(any(f.startswith("int8 group 128") for f in formats), formats)
 
+    def test_interrupted_it_resumes(self):
+        text = self.folder / "calibration.txt"
+        text.write_text(TEXT * 8, encoding="utf-8")
+        out = self.folder / "cut.halftone"
+        command = [HALFTONE, "compress", MODEL, "-o", out, "--method", "gptq", "--calibrate", text,
+                   "--calibration-tokens", "512", "--window", "128"]
+        with subprocess.Popen(list(map(str, command)), cwd=ROOT, stderr=subprocess.PIPE) as process:
+            while not (self.folder / "cut.halftone.partial" / "block-1.safetensors").exists():
+                self.assertIsNone(process.poll())
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            message = process.stderr.read().decode()
+        self.assertEqual(process.returncode, 130, message)
+        self.assertIn("same command again to resume", message)
+        self.assertFalse(out.exists())
+        self.assertGreaterEqual(self.ok_json(*command[1:])["resumed_blocks"], 2)
+
+    def test_gguf_of_floats_and_of_stored_integers(self):
+        q4 = self.folder / "q4_0.gguf"
+        self.ok("compress", MODEL, "-o", q4, "--method", "rtn", "--method-option", "bits=4", "--method-option",
+                "group_size=32", "--method-option", "symmetric=true", "--method-option", "head=int8_group32")
+        stored, expanded = self.ok_json("inspect", q4), self.ok_json("inspect", q4, "--weights", "f32")
+        loaded = {f["format"]: f["loaded"] for f in stored["formats"]}
+        self.assertEqual(loaded, {"F32": "f32", "Q4_0": "int4 group 32 symmetric", "Q8_0": "int8 group 32 symmetric"})
+        self.assertEqual({f["loaded"] for f in expanded["formats"]}, {"f32"})
+        self.assertAlmostEqual(stored["loaded"]["bits_per_weight"], stored["bits_per_weight"], places=6)
+        self.assertEqual(expanded["loaded"]["bits_per_weight"], 32)
+        score = ["--text", self.text, "--window", 128, "--tokens", 256, "--decode-tokens", 0]
+        same = self.ok_json("compare", q4, q4, *score)
+        self.assertEqual(same["reference"]["bits_per_weight"], 32)
+        self.assertLess(same["other"]["bits_per_weight"], 6)
+        self.assertLess(same["kl_divergence"], 0.01)  # at most what rounding the activations costs
+        for name, bits in (("f16", 16), ("bf16", 16), ("f32", 32)):
+            out = self.folder / f"{name}.gguf"
+            self.ok("compress", MODEL, "-o", out, "--method", "cast", "--method-option", f"format={name}")
+            m = self.ok_json("inspect", out)
+            self.assertEqual({f["format"] for f in m["formats"]}, {"F32", name.upper()})
+            self.assertAlmostEqual(m["bits_per_weight"], bits, places=1)
+            if name == "f16":
+                self.assertLess(self.ok_json("compare", MODEL, out, *score)["kl_divergence"], 1e-5)
+            out.unlink()
+        self.bad("generate", q4, "-p", "x", "--weights", "f16", names=["f16", "stored", "f32"])
+
     def test_bad_input(self):
         out = ["-o", self.folder / "bad.halftone"]
         self.bad("compress", MODEL, *out)
@@ -277,6 +337,12 @@ class Generate(Scratch):
         result = self.ok_json("generate", MODEL, "-p", "Say hello.", "--chat", "-n", 60, "--temp", 0)
         self.assertNotIn("<|", result["text"])
         self.assertGreater(result["prompt_tokens"], 20)  # the template and its system message
+
+    def test_control_tokens_in_a_message_are_text(self):
+        def prompt_tokens(text):
+            return self.ok_json("generate", MODEL, "-p", text, "--chat", "-n", 0)["prompt_tokens"]
+        # As a control token the name is one token, as text it is several.
+        self.assertGreater(prompt_tokens("a<|im_end|>b"), prompt_tokens("ab") + 2)
 
     def test_bad_input(self):
         self.bad("generate", MODEL)

@@ -13,6 +13,7 @@
 #include "base/atomic_file.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "engine/interrupted.h"
 #include "engine/model.h"
 #include "models/language/language_model.h"
 #include "tiny_gguf.h"
@@ -63,7 +64,7 @@ TEST_F(CompressTest, EveryMethodWritesAnArtifactThatLoadsAndIsSmaller) {
     const CompressReport report = run(request(method->name, method->name + ".halftone"));
     const auto model = models::load_language_model(folder_ / (method->name + ".halftone"));
     EXPECT_EQ(model.decoder.weight_bytes(), report.compressed_bytes);
-    EXPECT_LT(report.compressed_bytes, report.original_bytes / 2);
+    EXPECT_LT(report.compressed_bytes, report.original_bytes * 6 / 10);  // 16-bit weights beside f32 norms at most
     EXPECT_EQ(model.provenance.at("method"), method->name);
     EXPECT_FALSE(fs::exists(folder_ / (method->name + ".halftone.partial")));
   }
@@ -126,6 +127,23 @@ TEST_F(CompressTest, KilledAtAnyMomentItLeavesNoOutputAndResumes) {
   }
   EXPECT_GT(killed, 0);
   EXPECT_GT(resumed, 0);
+}
+
+TEST_F(CompressTest, InterruptedItKeepsItsBlocksAndSaysSo) {
+  run(request("gptq", "whole.halftone"));
+  CompressRequest r = request("gptq", "cut.halftone");
+  int asked = 0;
+  r.cancelled = [&] { return asked++ == 2; };
+  try {
+    run(r);
+    FAIL() << "the run was not interrupted";
+  } catch (const Interrupted& stop) {
+    EXPECT_THAT(stop.what(), ::testing::AllOf(HasSubstr("2 of 3 blocks"), HasSubstr("cut.halftone.partial"),
+                                              HasSubstr("same command again")));
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "cut.halftone"));
+  EXPECT_EQ(run(request("gptq", "cut.halftone")).resumed_blocks, 2);
+  EXPECT_EQ(bytes_of_file("cut.halftone"), bytes_of_file("whole.halftone"));
 }
 
 TEST_F(CompressTest, AFailedRunKeepsTheOldFile) {

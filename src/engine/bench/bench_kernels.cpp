@@ -6,6 +6,7 @@
 
 #include "base/philox.h"
 #include "base/progress.h"
+#include "engine/bench/bench_rotations.h"
 #include "engine/bench/kernel_case.h"
 #include "kernels/api/attention.h"
 #include "kernels/api/elementwise.h"
@@ -39,16 +40,13 @@ struct WeightKind {
   const char* name;
   ElementType dense = ElementType::Float32;
   std::optional<QuantScheme> scheme = {};
-  bool int8_activations = false;
 };
 
 const std::vector<WeightKind>& weight_kinds() {
   static const std::vector<WeightKind> kinds = {
       {"f32"},
       {"bf16", ElementType::BFloat16},
-      {"w8a8", {}, QuantScheme{ElementType::Int8, Granularity::Row}, true},
       {"w4a16", {}, QuantScheme{ElementType::Int4, Granularity::Group, 64, true}},
-      {"w4a8", {}, QuantScheme{ElementType::Int4, Granularity::TwoLevel, 64, true}, true},
   };
   return kinds;
 }
@@ -70,18 +68,15 @@ GemmCase gemm_case(ExecContext& exec, const WeightKind& kind, int64_t m, int64_t
   const Storage storage = make();
   const auto copies = rotate ? std::clamp<size_t>(kRotateBytes / bytes_of(storage), 1, kMaxCopies) : 1;
   for (size_t i = 0; i < copies; ++i) operands->weights.emplace_back(i == 0 ? storage : make());
-  operands->x = std::make_unique<Activation>(random_matrix(m, k, 2));
+  operands->x = std::make_unique<Activation>(exec, random_matrix(m, k, 2));
   operands->y = at::empty({m, n}, at::kFloat);
 
   GemmCase result;
   result.problem = operands->weights[0].problem();
   result.problem.m = m;
-  result.problem.int8_activations = kind.int8_activations;
   for (const auto& weight : operands->weights)
-    result.args.push_back({.x = kind.int8_activations ? operands->x->int8(exec) : operands->x->float32(),
-                           .w = weight.view(),
-                           .y = operands->y.data_ptr<float>(),
-                           .y_stride = n});
+    result.args.push_back(
+        {.x = operands->x->float32(), .w = weight.view(), .y = operands->y.data_ptr<float>(), .y_stride = n});
   result.output = span_of(operands->y);
   // A sum of K products errs by about sqrt(K) eps sum |x||w| (Higham & Mary, SIAM J. Sci. Comput. 41, 2019), where the
   // sum is at most K for operands within [-1, 1]; a lost product shows by tens of tolerances.
@@ -92,18 +87,81 @@ GemmCase gemm_case(ExecContext& exec, const WeightKind& kind, int64_t m, int64_t
   return result;
 }
 
+constexpr int64_t kGemmShapes[][3] = {  // m, n, k
+    {1, kFeedForward, kWidth}, {1, kWidth, kFeedForward},   {1, kVocabulary, kWidth},
+    {8, kFeedForward, kWidth}, {128, kFeedForward, kWidth}, {512, kWidth, kFeedForward}};
+
 void bench_gemm(ExecContext& exec, int rounds, const std::string& filter, std::vector<KernelTiming>& timings) {
-  constexpr int64_t kShapes[][3] = {// m, n, k
-                                    {1, kFeedForward, kWidth},
-                                    {1, kWidth, kFeedForward},
-                                    {1, kVocabulary, kWidth},
-                                    {128, kFeedForward, kWidth},
-                                    {128, kWidth, kFeedForward}};
   for (const auto& kind : weight_kinds())
-    for (const auto& [m, n, k] : kShapes)
+    for (const auto& [m, n, k] : kGemmShapes)
       bench_case(exec, std::string("gemm ") + kind.name, kernels::gemm_table(),
-                 gemm_case(exec, kind, std::min<int64_t>(m, 5), 67, k, false), gemm_case(exec, kind, m, n, k, m == 1),
+                 gemm_case(exec, kind, std::min<int64_t>(m, 5), 67, k, false), gemm_case(exec, kind, m, n, k, m <= 8),
                  rounds, filter, timings);
+}
+
+// ---- packed gemm ----
+
+struct PackedKind {
+  const char* name;
+  QuantScheme scheme;
+  kernels::ActivationScales activations;
+};
+
+const std::vector<PackedKind>& packed_kinds() {
+  using enum kernels::ActivationScales;
+  static const std::vector<PackedKind> kinds = {
+      {"q8_0", {ElementType::Int8, Granularity::Group, 32}, Unit},
+      {"q4_0", {ElementType::Int4, Granularity::Group, 32}, Unit},
+      {"w8a8", {ElementType::Int8, Granularity::Row}, Row},
+      {"w4a8", {ElementType::Int4, Granularity::TwoLevel, 64, true}, Row},
+      {"w2a8", {ElementType::Int2, Granularity::Group, 64, true}, Row},
+  };
+  return kinds;
+}
+
+using PackedCase = KernelCase<kernels::PackedGemmProblem, kernels::PackedGemmArgs>;
+
+PackedCase packed_case(ExecContext& exec, const PackedKind& kind, int64_t m, int64_t n, int64_t k, bool rotate) {
+  struct Operands {
+    std::vector<PackedWeight> weights;
+    std::unique_ptr<Activation> x;
+    at::Tensor y;
+  };
+  auto operands = std::make_shared<Operands>();
+  const Storage storage = quantize_nearest(exec, random_matrix(n, k, 1), kind.scheme);
+  const Storage* part = &storage;
+  const auto copies = rotate ? std::clamp<size_t>(kRotateBytes / bytes_of(storage), 1, kMaxCopies) : 1;
+  for (size_t i = 0; i < copies; ++i) operands->weights.emplace_back(std::span(&part, 1));
+  operands->x = std::make_unique<Activation>(exec, random_matrix(m, k, 2));
+  operands->y = at::empty({m, n}, at::kFloat);
+
+  PackedCase result;
+  result.problem = operands->weights[0].problem();
+  result.problem.m = m;
+  result.problem.activations = kind.activations;
+  for (const auto& weight : operands->weights)
+    result.args.push_back({.x = operands->x->int8(kind.activations),
+                           .w = weight.view(),
+                           .y = operands->y.data_ptr<float>(),
+                           .y_stride = n});
+  result.output = span_of(operands->y);
+  // A rounding a fold of 32, and a few at the end, of sums of at most K products of operands within [-1, 1].
+  result.tolerance = (static_cast<double>(k) / 32 + 8) * kEpsilon * static_cast<double>(k);
+  result.bytes = static_cast<double>(bytes_of(storage)) + static_cast<double>(m * (k + 4 * n));
+  result.flops = 2.0 * static_cast<double>(m * n * k);
+  result.owner = operands;
+  return result;
+}
+
+void bench_packed_gemm(ExecContext& exec, int rounds, const std::string& filter, std::vector<KernelTiming>& timings) {
+  for (const auto& kind : packed_kinds())
+    for (const auto& [m, n, k] : kGemmShapes) {
+      const Arena::Frame frame(exec.arena);
+      const PackedCase small = packed_case(exec, kind, std::min<int64_t>(m, 17), 67, k, false);
+      const PackedCase big = packed_case(exec, kind, m, n, k, m <= 8);
+      bench_case(exec, std::string("packed_gemm ") + kind.name, kernels::packed_gemm_table(), small, big, rounds,
+                 filter, timings);
+    }
 }
 
 // ---- attention ----
@@ -233,10 +291,12 @@ std::vector<KernelTiming> bench_kernels(ExecContext& exec, int rounds, const std
   std::vector<KernelTiming> timings;
   Progress progress("bench kernels", 3);
   bench_gemm(exec, rounds, filter, timings);
+  bench_packed_gemm(exec, rounds, filter, timings);
   progress.update(1, "gemm");
   bench_attention(exec, rounds, filter, timings);
   progress.update(2, "attention");
   bench_rows(exec, rounds, filter, timings);
+  bench_rotations(exec, rounds, filter, timings);
   progress.update(3, "row-wise");
   return timings;
 }

@@ -4,6 +4,7 @@
 
 #include "base/philox.h"
 #include "base/progress.h"
+#include "engine/bench/bandwidth.h"
 #include "engine/bench/bench.h"
 #include "engine/bench/speed.h"
 #include "engine/bench/statistics.h"
@@ -104,24 +105,6 @@ std::vector<int32_t> random_prompt(const nn::Decoder& decoder, int64_t tokens, u
   return prompt;
 }
 
-/// Best of a few passes over memory that no cache holds: a ceiling for decoding.
-double read_bandwidth(ExecContext& exec) {
-  const std::vector<uint64_t> memory(kBandwidthBytes / sizeof(uint64_t), 1);
-  std::vector<uint64_t> sums(exec.pool.threads() * 8, 0);  // a cache line each
-  double best = 0;
-  for (int pass = 0; pass < 5; ++pass) {
-    const Stopwatch watch;
-    exec.pool.parallel_for(static_cast<int64_t>(memory.size()), 4096, [&](int64_t begin, int64_t end, int worker) {
-      uint64_t lanes[8] = {};
-      for (int64_t i = begin; i + 8 <= end; i += 8)
-        for (int lane = 0; lane < 8; ++lane) lanes[lane] += memory[i + lane];
-      for (const uint64_t lane : lanes) sums[worker * 8] += lane;
-    });
-    best = std::max(best, static_cast<double>(kBandwidthBytes) / watch.seconds() * 1e-9);
-  }
-  return sums[0] > 0 ? best : 0;  // the sums are used, or the loop could be dropped
-}
-
 }  // namespace
 
 LlmBench bench_llm(ExecContext& exec, const models::LanguageModel& model, const LlmBenchRequest& request) {
@@ -136,7 +119,7 @@ LlmBench bench_llm(ExecContext& exec, const models::LanguageModel& model, const 
   }
   std::vector<SpeedSubject> subjects;
   for (const auto& decoder : decoders) subjects.push_back({&decoder, ElementType::Float16});
-  bench.read_gigabytes_per_second = read_bandwidth(exec);
+  bench.read_gigabytes_per_second = ReadBandwidth(kBandwidthBytes).measure(exec);
   const auto prompt = random_prompt(model.decoder, std::max(kPromptTokens, request.prefill_tokens), request.seed);
   const std::span<const int32_t> ids(prompt);
   const auto decode = time_decode(exec, subjects, ids.first(kPromptTokens), request.decode_tokens, request.rounds);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "base/exec_context.h"
@@ -20,7 +21,8 @@ struct CompressRequest {
   int64_t calibration_tokens = 8192;
   int64_t window = 512;  ///< tokens in a calibration sequence
   uint64_t seed = 0;
-  bool resume = true;  ///< continue from what an interrupted run left beside `output`
+  bool resume = true;                    ///< continue from what an interrupted run left beside `output`
+  std::function<bool()> cancelled = {};  ///< asked between blocks; true ends the work with Interrupted
 };
 
 struct CompressReport {

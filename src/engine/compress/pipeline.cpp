@@ -11,6 +11,7 @@
 #include "engine/compress/calibration.h"
 #include "engine/compress/checkpoint.h"
 #include "engine/compress/compress.h"
+#include "engine/interrupted.h"
 #include "models/language/language_model.h"
 
 namespace halftone::engine {
@@ -52,15 +53,24 @@ Json provenance_of(const CompressRequest& request, const std::string& text) {
 
 bool writes_gguf(const CompressRequest& request) { return request.output.extension() == ".gguf"; }
 
+void stop_if_cancelled(const CompressRequest& request, int64_t done, size_t blocks) {
+  if (request.cancelled && request.cancelled())
+    throw Interrupted(
+        fmt::format("interrupted after {} of {} blocks, which {}.partial keeps; run the same command again{} to resume",
+                    done, blocks, request.output.string(), request.resume ? "" : " without --no-resume"));
+}
+
 /// `check` runs after every block, so that what cannot be saved is known after the first.
 template <class Check>
 void compress_blocks(CompressContext& context, CompressPass& pass, const CompressCheckpoint& checkpoint,
-                     const CalibrationTokens& tokens, CompressReport& report, const Check& check) {
+                     const CompressRequest& request, const CalibrationTokens& tokens, CompressReport& report,
+                     const Check& check) {
   auto& blocks = context.model.blocks();
   const CalibrationNeeds needs = pass.needs();
   CalibrationState state(context.model, tokens);
   Progress progress("compress", static_cast<int64_t>(blocks.size()));
   for (int64_t i = 0; i < static_cast<int64_t>(blocks.size()); ++i) {
+    stop_if_cancelled(request, i, blocks.size());
     if (checkpoint.has_block(i)) {
       blocks[i] = checkpoint.load_block(i);
       ++report.resumed_blocks;
@@ -90,7 +100,7 @@ CompressReport compress(ExecContext& exec, const Catalogue& catalogue, const Com
   const std::string text = calibration_text(request, pass->needs());
   const Json provenance = provenance_of(request, text);
 
-  models::LanguageModel model = models::load_language_model(request.model);
+  models::LanguageModel model = models::load_language_model(request.model, {models::Weights::Float32});
   CompressReport report{.original_bytes = model.decoder.parameters() * static_cast<int64_t>(sizeof(float))};
   const SiteSelector sites(request.sites);
   sites.check_matches(model.decoder);
@@ -104,7 +114,7 @@ CompressReport compress(ExecContext& exec, const Catalogue& catalogue, const Com
   pass->prepare(context);
   check_output();
   const CompressCheckpoint checkpoint(request.output, provenance.dump(), request.resume);
-  compress_blocks(context, *pass, checkpoint, tokens, report, check_output);
+  compress_blocks(context, *pass, checkpoint, request, tokens, report, check_output);
   pass->finish(context);
   save(model, request, provenance);
   checkpoint.remove();

@@ -3,11 +3,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "base/error.h"
 #include "io/utf8.h"
 #include "models/language/language_model.h"
 
 namespace halftone::engine {
 namespace {
+
+constexpr uint32_t kFirstMark = 0xFDD0, kLastMark = 0xFDEF;
 
 /// Templates often spell BOS themselves; a second one would be a different prompt.
 void put_bos_once(const Tokenizer& tokenizer, std::vector<int32_t>& ids) {
@@ -20,6 +25,44 @@ std::string name_of(const Tokenizer& tokenizer, int32_t id) {
   return id < 0 ? std::string() : tokenizer.token_text(id);
 }
 
+/// A character that no message contains: one of Unicode's noncharacters, which no template treats as space.
+std::string unused_mark(const std::vector<ChatMessage>& messages) {
+  std::string mark;
+  for (uint32_t code = kFirstMark; code <= kLastMark; ++code) {
+    mark.clear();
+    utf8_append(code, mark);
+    if (std::none_of(messages.begin(), messages.end(),
+                     [&](const ChatMessage& message) { return message.content.find(mark) != std::string::npos; }))
+      return mark;
+  }
+  throw InvalidArgument("the conversation uses all noncharacters from U+{:X} to U+{:X}; leave one of them out",
+                        kFirstMark, kLastMark);
+}
+
+/// `text` with `mark` in front of each name of a control token.
+std::string mark_names(const Tokenizer& tokenizer, std::string_view text, const std::string& mark) {
+  std::string marked;
+  size_t done = 0;
+  for (const size_t at : tokenizer.control_names(text)) {
+    marked.append(text.substr(done, at - done)).append(mark);
+    done = at;
+  }
+  return marked.append(text.substr(done));
+}
+
+/// Takes the marks out of `text` again; returns where they were.
+std::vector<size_t> remove_marks(std::string& text, const std::string& mark) {
+  std::vector<size_t> places;
+  std::string plain;
+  size_t done = 0;
+  for (size_t at; (at = text.find(mark, done)) != std::string::npos; done = at + mark.size()) {
+    plain.append(text, done, at - done);
+    if (places.empty() || places.back() != plain.size()) places.push_back(plain.size());
+  }
+  text = plain.append(text, done);
+  return places;
+}
+
 }  // namespace
 
 std::vector<int32_t> encode_prompt(const models::LanguageModel& model, std::string_view text, bool parse_special) {
@@ -30,10 +73,16 @@ std::vector<int32_t> encode_prompt(const models::LanguageModel& model, std::stri
 
 std::vector<int32_t> encode_chat(const models::LanguageModel& model, const std::vector<ChatMessage>& messages) {
   const TokenizerSpec& spec = model.tokenizer.spec();
-  const std::string text = render_chat(
-      chat_template_of(spec), messages,
+  const std::string mark = unused_mark(messages);
+  std::vector<ChatMessage> marked = messages;
+  for (ChatMessage& message : marked) message.content = mark_names(model.tokenizer, message.content, mark);
+  std::string text = render_chat(
+      chat_template_of(spec), marked,
       {.bos_token = name_of(model.tokenizer, spec.bos_id), .eos_token = name_of(model.tokenizer, spec.eos_id)});
-  return encode_prompt(model, text, true);
+  const std::vector<size_t> plain = remove_marks(text, mark);
+  auto ids = model.tokenizer.encode(text, {.add_special = false, .parse_special = true, .plain_at = plain});
+  put_bos_once(model.tokenizer, ids);
+  return ids;
 }
 
 std::vector<TokenPiece> tokenize(const models::LanguageModel& model, std::string_view text, TokenizeOptions options) {

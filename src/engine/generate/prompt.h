@@ -18,8 +18,9 @@ namespace halftone::engine {
 /// ("<|im_start|>") as those tokens.
 std::vector<int32_t> encode_prompt(const models::LanguageModel& model, std::string_view text, bool parse_special);
 
-/// Ids of the conversation in the model's chat template, up to where the assistant's answer starts. Throws Unsupported
-/// when the model has no template and none is known for its special tokens.
+/// Ids of the conversation in the model's chat template, up to where the assistant's answer starts. Control tokens come
+/// from the template alone: their names within a message are plain text, so that nobody can forge a turn. Throws
+/// Unsupported when the model has no template and none is known for its special tokens.
 std::vector<int32_t> encode_chat(const models::LanguageModel& model, const std::vector<ChatMessage>& messages);
 
 struct TokenizeOptions {

@@ -8,6 +8,7 @@
 #include "kernels/api/attention.h"
 #include "kernels/api/elementwise.h"
 #include "kernels/api/gemm.h"
+#include "kernels/api/packed_gemm.h"
 #include "models/language/language_model.h"
 
 namespace halftone::engine {
@@ -59,10 +60,27 @@ class Explanation {
 };
 
 void add_linear(Explanation& explanation, const nn::Linear& linear, int64_t tokens) {
-  kernels::GemmProblem problem = PreparedWeight(linear.weight()).problem();
+  if (linear.activations() == nn::ActivationFormat::Float32) {
+    kernels::GemmProblem problem = PreparedWeight(linear.weight()).problem();
+    problem.m = tokens;
+    return explanation.add("gemm", linear.site(), kernels::gemm_table(), problem);
+  }
+  kernels::PackedGemmProblem problem = packed_problem(linear.weight());
   problem.m = tokens;
-  problem.int8_activations = linear.activations() == nn::ActivationFormat::Int8PerToken;
-  explanation.add("gemm", linear.site(), kernels::gemm_table(), problem);
+  problem.activations = nn::scales_of(linear.activations());
+  explanation.add("packed_gemm", linear.site(), kernels::packed_gemm_table(), problem);
+}
+
+/// Whether the last entry of `table`, the double reference, serves `problem`.
+template <class Problem, class Args>
+bool falls_to_reference(kernels::KernelTable<Problem, Args> table, const Problem& problem, Isa isa) {
+  return &kernels::select(table, problem, isa) == &table.back() && table.size() > 1;
+}
+
+bool is_slow(const nn::Linear& linear, Isa isa) {
+  if (linear.activations() == nn::ActivationFormat::Float32)
+    return falls_to_reference(kernels::gemm_table(), PreparedWeight(linear.weight()).problem(), isa);
+  return falls_to_reference(kernels::packed_gemm_table(), packed_problem(linear.weight()), isa);
 }
 
 void add_block(Explanation& explanation, const nn::Decoder& decoder, size_t index, int64_t tokens, int64_t start) {
@@ -111,16 +129,10 @@ std::string slow_layers(const models::LanguageModel& model, Isa isa) {
   std::string example;
   for (const auto& block : model.decoder.blocks())
     for (const auto* linear : block.linears()) {
-      const bool int8 = linear->activations() == nn::ActivationFormat::Int8PerToken;
-      const std::string key =
-          fmt::format("{} [{}, {}] {}", describe(linear->weight()), linear->outputs(), linear->inputs(), int8);
+      const std::string key = fmt::format("{} [{}, {}] {}", describe(linear->weight()), linear->outputs(),
+                                          linear->inputs(), nn::to_string(linear->activations()));
       const auto [position, fresh] = known.try_emplace(key, false);
-      if (fresh) {
-        kernels::GemmProblem problem = PreparedWeight(linear->weight()).problem();
-        problem.int8_activations = int8;
-        const auto table = kernels::gemm_table();
-        position->second = &kernels::select(table, problem, isa) == &table.back() && table.size() > 1;
-      }
+      if (fresh) position->second = is_slow(*linear, isa);
       if (position->second && slow++ == 0) example = linear->site() + ", stored as " + describe(linear->weight());
     }
   if (slow == 0) return {};

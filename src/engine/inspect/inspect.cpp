@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "io/artifact.h"
 #include "io/gguf/gguf.h"
+#include "models/language/gguf_storage.h"
 #include "models/language/language_model.h"
 
 namespace halftone::engine {
@@ -19,18 +20,26 @@ struct StoredTensor {
   std::vector<int64_t> shape;  ///< outermost first
   int64_t elements = 0;
   int64_t bytes = 0;
+  std::string loaded;  ///< format in memory
 };
 
-std::vector<StoredTensor> gguf_tensors(const std::filesystem::path& path) {
+std::vector<StoredTensor> gguf_tensors(const std::filesystem::path& path, models::LoadOptions options) {
   std::vector<StoredTensor> tensors;
   const GgufFile file = GgufFile::open(path);
   for (const auto& t : file.tensors()) {
     StoredTensor stored{
         std::string(t.name), std::string(to_string(t.type)), {}, t.elements(), static_cast<int64_t>(t.bytes.size())};
+    stored.loaded = t.rank > 1 ? models::loaded_format(t.type, options.weights) : "f32";
     for (int i = t.rank - 1; i >= 0; --i) stored.shape.push_back(t.dims[i]);
     tensors.push_back(std::move(stored));
   }
   return tensors;
+}
+
+std::string loaded_format(const TensorView& tensor) {
+  if (tensor.shape.size() == 2 && tensor.type == SafetensorsType::F16) return "f16";
+  if (tensor.shape.size() == 2 && tensor.type == SafetensorsType::BF16) return "bf16";
+  return "f32";
 }
 
 std::vector<StoredTensor> safetensors_tensors(const std::filesystem::path& path) {
@@ -38,8 +47,8 @@ std::vector<StoredTensor> safetensors_tensors(const std::filesystem::path& path)
   const SafetensorsModel model = SafetensorsModel::open(path);
   for (const auto& file : model.files())
     for (const auto& t : file.tensors())
-      tensors.push_back(
-          {t.name, std::string(to_string(t.type)), t.shape, t.elements(), static_cast<int64_t>(t.bytes.size())});
+      tensors.push_back({t.name, std::string(to_string(t.type)), t.shape, t.elements(),
+                         static_cast<int64_t>(t.bytes.size()), loaded_format(t)});
   return tensors;
 }
 
@@ -47,39 +56,42 @@ std::vector<StoredTensor> artifact_tensors(const nn::Decoder& decoder) {
   std::vector<StoredTensor> tensors;
   const auto add = [&](const std::string& name, const Storage& s) {
     const int64_t rows = rows_of(s), columns = columns_of(s);
-    tensors.push_back({name, describe(s), {rows, columns}, rows * columns, bytes_of(s)});
+    tensors.push_back({name, describe(s), {rows, columns}, rows * columns, bytes_of(s), describe(s)});
   };
   add("embedding", *decoder.embedding());
   for (const auto& block : decoder.blocks())
     for (const auto* linear : block.linears()) add(linear->site(), linear->weight());
   if (!decoder.tied()) add("lm_head", decoder.lm_head().weight());
-  StoredTensor rest{"norms and biases", "f32", {}, decoder.parameters(), decoder.weight_bytes()};
+  StoredTensor rest{"norms and biases", "f32", {}, decoder.parameters(), decoder.weight_bytes(), "f32"};
   for (const auto& t : tensors) rest.elements -= t.elements, rest.bytes -= t.bytes;
   tensors.push_back(std::move(rest));
   return tensors;
 }
 
-std::vector<StoredTensor> stored_tensors(const std::filesystem::path& path, const models::LanguageModel& model) {
-  if (model.source_kind == "gguf") return gguf_tensors(path);
+std::vector<StoredTensor> stored_tensors(const std::filesystem::path& path, const models::LanguageModel& model,
+                                         models::LoadOptions options) {
+  if (model.source_kind == "gguf") return gguf_tensors(path, options);
   if (model.source_kind == "artifact") return artifact_tensors(model.decoder);
   return safetensors_tensors(path);
 }
 
 void add_tensors(const std::vector<StoredTensor>& tensors, Json& json) {
-  std::map<std::string, StorageShare> formats;
+  std::map<std::pair<std::string, std::string>, StorageShare> formats;
   Json list = Json::array();
   int64_t elements = 0, bytes = 0;
   for (const auto& t : tensors) {
-    auto& share = formats[t.format];
+    auto& share = formats[{t.format, t.loaded}];
     share.layers += 1, share.bytes += t.bytes;
     elements += t.elements, bytes += t.bytes;
-    list.push_back({{"name", t.name}, {"format", t.format}, {"shape", t.shape}, {"bytes", t.bytes}});
+    list.push_back(
+        {{"name", t.name}, {"format", t.format}, {"shape", t.shape}, {"bytes", t.bytes}, {"loaded", t.loaded}});
   }
   json["weight_bytes"] = bytes;
   json["bits_per_weight"] = 8.0 * static_cast<double>(bytes) / static_cast<double>(std::max<int64_t>(elements, 1));
   json["formats"] = Json::array();
   for (const auto& [format, share] : formats)
-    json["formats"].push_back({{"format", format}, {"tensors", share.layers}, {"bytes", share.bytes}});
+    json["formats"].push_back(
+        {{"format", format.first}, {"tensors", share.layers}, {"bytes", share.bytes}, {"loaded", format.second}});
   json["tensors"] = std::move(list);
 }
 
@@ -126,18 +138,19 @@ void add_architecture(const nn::Decoder& decoder, Json& json) {
 
 }  // namespace
 
-Json inspect(const std::filesystem::path& path) {
-  const models::LanguageModel model = models::load_language_model(path);
+Json inspect(const std::filesystem::path& path, models::LoadOptions options) {
+  const models::LanguageModel model = models::load_language_model(path, options);
   Json json = {
       {"path", path.string()}, {"source", model.source_kind}, {"file_bytes", model.file_bytes}, {"name", model.name}};
   add_architecture(model.decoder, json);
   json["tokenizer"] = describe_tokenizer(model.tokenizer);
   const int64_t loaded = model.decoder.weight_bytes();
   json["loaded"] = {
+      {"weights", std::string(to_string(options.weights))},
       {"weight_bytes", loaded},
       {"bits_per_weight", 8.0 * static_cast<double>(loaded) / static_cast<double>(model.decoder.parameters())}};
   json["provenance"] = model.provenance;
-  add_tensors(stored_tensors(path, model), json);
+  add_tensors(stored_tensors(path, model, options), json);
   return json;
 }
 

@@ -8,6 +8,7 @@
 #include "base/cpu_features.h"
 #include "base/json_fwd.h"
 #include "engine/evaluate/evaluate.h"
+#include "models/language/load_options.h"
 
 namespace halftone::nn {
 class Decoder;
@@ -16,9 +17,9 @@ class Decoder;
 namespace halftone::engine {
 
 /// Architecture, sizes, tokenizer and every tensor's format of the model at `path`. "weight_bytes" and
-/// "bits_per_weight" are those of the file; "loaded" holds those in memory (GGUF tensors are dequantised to f32).
-/// Throws as models::load_language_model.
-Json inspect(const std::filesystem::path& path);
+/// "bits_per_weight" are those of the file; "loaded" holds those in memory, where `options` decide about quantised GGUF
+/// tensors; "formats" says for each format of the file what it is in memory. Throws as models::load_language_model.
+Json inspect(const std::filesystem::path& path, models::LoadOptions options = {});
 
 /// For each different problem of a decode step and of a prefill: the kernel that is chosen and why the ones before it
 /// in their table were not. `context`: tokens that the cache holds.

@@ -46,18 +46,6 @@ std::string header(const Comparison& comparison, const ReportInfo& info) {
   return html;
 }
 
-std::string html_table(const Table& table) {
-  std::string html = "<div class=\"scroll\"><table>\n<thead><tr>";
-  for (const auto& cell : table.header) html += "<th>" + escape_html(cell) + "</th>";
-  html += "</tr></thead>\n<tbody>\n";
-  for (size_t i = 0; i < table.rows.size(); ++i) {
-    html += i == 0 ? "<tr class=\"reference\">" : "<tr>";
-    for (const auto& cell : table.rows[i]) html += "<td>" + escape_html(cell) + "</td>";
-    html += "</tr>\n";
-  }
-  return html + "</tbody></table></div>\n";
-}
-
 std::string plots(const Comparison& comparison) {
   std::vector<PlotPoint> divergence;
   std::vector<PlotInterval> perplexity, decode, prefill;
@@ -96,14 +84,29 @@ std::string provenance(const Evaluation& e) {
 
 }  // namespace
 
-std::string render_html_report(const Comparison& comparison, const ReportInfo& info) {
+std::string html_page(const std::string& title, const std::string& body) {
   std::string html =
       "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head><meta charset=\"utf-8\"/>\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n";
-  html += "<title>halftone: " + escape_html(comparison.reference.name) + "</title>\n<style>" + kStyle +
-          "</style></head>\n<body>\n";
-  html += header(comparison, info);
-  html += "<h2>Results</h2>\n" + html_table(comparison_table(comparison));
+  html += "<title>" + escape_html(title) + "</title>\n<style>" + kStyle + "</style></head>\n<body>\n";
+  return html + body + "</body>\n</html>\n";
+}
+
+std::string html_table(const Table& table, bool first_is_reference) {
+  std::string html = "<div class=\"scroll\"><table>\n<thead><tr>";
+  for (const auto& cell : table.header) html += "<th>" + escape_html(cell) + "</th>";
+  html += "</tr></thead>\n<tbody>\n";
+  for (size_t i = 0; i < table.rows.size(); ++i) {
+    html += i == 0 && first_is_reference ? "<tr class=\"reference\">" : "<tr>";
+    for (const auto& cell : table.rows[i]) html += "<td>" + escape_html(cell) + "</td>";
+    html += "</tr>\n";
+  }
+  return html + "</tbody></table></div>\n";
+}
+
+std::string render_html_report(const Comparison& comparison, const ReportInfo& info) {
+  std::string html = header(comparison, info);
+  html += "<h2>Results</h2>\n" + html_table(comparison_table(comparison), true);
   html +=
       "<p class=\"note\">Perplexity ± one standard error by bootstrap over windows. KL to reference: mean over tokens, "
       "in nats. "
@@ -111,7 +114,7 @@ std::string render_html_report(const Comparison& comparison, const ReportInfo& i
   html += plots(comparison);
   html += "<h2>Models</h2>\n" + provenance(comparison.reference);
   for (const auto& other : comparison.others) html += provenance(other.evaluation);
-  return html + "</body>\n</html>\n";
+  return html_page("halftone: " + comparison.reference.name, html);
 }
 
 void write_html_report(const Comparison& comparison, const ReportInfo& info, const std::filesystem::path& path) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/evaluate/evaluate.h"
+#include "engine/report/table.h"
 
 namespace halftone::engine {
 
@@ -16,6 +17,11 @@ struct ReportInfo {
   std::string device;  ///< processor and threads
   std::string date;
 };
+
+/// A whole page around `body`, in the style that plots and tables expect: well-formed XML when the body is.
+std::string html_page(const std::string& title, const std::string& body);
+/// A table for such a page.
+std::string html_table(const Table& table, bool first_is_reference = false);
 
 /// The page as text: well-formed XML, no scripts, no external resources.
 std::string render_html_report(const Comparison& comparison, const ReportInfo& info);

@@ -124,11 +124,12 @@ std::string named_marks(std::vector<PlotPoint> points, const Axis& x, const Axis
   double last[2] = {-INFINITY, -INFINITY};  // lowest name so far on the left-hand and right-hand side
   for (const auto& point : points) {
     const double px = x.pixel(point.x), py = y.pixel(point.y);
+    svg += fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="5" class="mark"><title>{}: {:g}, {:g}</title></circle>)",
+                       px, py, escape_html(point.name), point.x, point.y);
+    if (!point.named) continue;
     const bool left = px > (kScatterLeft + kWidth - kRight) / 2;
     const double name_y = std::max(py - 9, last[left] + kLabelHeight);
     last[left] = name_y;
-    svg += fmt::format(R"(<circle cx="{:.1f}" cy="{:.1f}" r="5" class="mark"><title>{}: {:g}, {:g}</title></circle>)",
-                       px, py, escape_html(point.name), point.x, point.y);
     svg += text(px + (left ? -4 : 4), name_y, left ? "end" : "start", "label", shorten(point.name));
   }
   return svg;

@@ -15,6 +15,7 @@ struct PlotPoint {
   std::string name;
   double x = 0;
   double y = 0;
+  bool named = true;  ///< otherwise the name is a tooltip only
 };
 
 /// Points with their names, and the staircase of those that no other point beats in both coordinates (smaller is

@@ -1,0 +1,22 @@
+// How fast memory is read: the ceiling of decoding.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/exec_context.h"
+
+namespace halftone::engine {
+
+class ReadBandwidth {
+ public:
+  /// Reads of `bytes` bytes, the same ones every time: of main memory when no cache holds as many.
+  explicit ReadBandwidth(size_t bytes);
+  /// GB/s (1e9), all threads of `exec`; the best of a few passes.
+  double measure(ExecContext& exec) const;
+
+ private:
+  std::vector<uint64_t> memory_;
+};
+
+}  // namespace halftone::engine

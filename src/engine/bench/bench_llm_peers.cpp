@@ -1,0 +1,163 @@
+// Interleaved rounds of our decoder and other programs; see bench_llm_peers.h.
+//
+// Our model is loaded once and stays; threads are made anew for every turn, so that none of them waits, spinning, while
+// a peer has the cores.
+#include "engine/bench/bench_llm_peers.h"
+
+#include <fstream>
+#include <map>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/philox.h"
+#include "base/progress.h"
+#include "engine/bench/affinity.h"
+#include "engine/bench/bandwidth.h"
+#include "engine/bench/peer.h"
+#include "engine/bench/speed.h"
+#include "engine/bench/statistics.h"
+#include "models/language/language_model.h"
+
+namespace halftone::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+void check_gguf(const fs::path& path) {
+  char magic[4] = {};
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw IoError("model {} cannot be opened; 'make models' fetches the default one", path.string());
+  file.read(magic, sizeof magic);
+  if (std::string_view(magic, sizeof magic) != "GGUF")
+    throw InvalidArgument("peers read GGUF files only, and {} is none; give one with --model", path.string());
+}
+
+/// Our side of every task. What a task needs before its clock starts, a filled cache, is kept between rounds.
+class Ours {
+ public:
+  Ours(const nn::Decoder& decoder, uint64_t seed) : decoder_(decoder), random_(seed) {}
+
+  double measure(ExecContext& exec, const LlmTask& task) {
+    const auto prompt = random_tokens(std::max<int64_t>(task.context, 1));
+    if (task.kind == TaskKind::Prefill) return prefill_rate(exec, decoder_, task.kv, prompt);
+    if (task.sequences > 1) return decode_batch_rate(exec, decoder_, task.kv, prompt, task.sequences, task.tokens);
+    auto run = runs_.find(task.name);
+    if (run == runs_.end()) run = runs_.try_emplace(task.name, exec, decoder_, task.kv, prompt, task.tokens).first;
+    return run->second.rate(exec);
+  }
+
+ private:
+  std::vector<int32_t> random_tokens(int64_t count) {
+    std::vector<int32_t> tokens(static_cast<size_t>(count));
+    for (auto& id : tokens)
+      id = static_cast<int32_t>((static_cast<uint64_t>(random_()) * decoder_.config().vocabulary) >> 32);
+    return tokens;
+  }
+
+  const nn::Decoder& decoder_;
+  PhiloxStream random_;
+  std::map<std::string, DecodeRun> runs_;
+};
+
+/// Rates of one side over the rounds, until it says that it cannot.
+struct Side {
+  std::vector<double> rates;
+  std::string why_not;
+
+  /// A round, unless one failed before; `Failure` is what becomes a note and does not end the benchmark.
+  template <class Failure, class Measure>
+  void take_turn(Measure measure) {
+    if (!why_not.empty()) return;
+    try {
+      rates.push_back(measure());
+    } catch (const Failure& error) {
+      why_not = error.what();
+    }
+  }
+  std::optional<double> rate() const {
+    return why_not.empty() && !rates.empty() ? std::optional(median(rates)) : std::nullopt;
+  }
+};
+
+struct NamedPeer {
+  std::string name;
+  std::unique_ptr<Peer> peer;
+};
+
+/// All rounds of one task on one number of threads; one that is not counted comes first on our side, as peers have
+/// their own.
+std::vector<PeerTiming> time_task(Ours& ours, std::vector<NamedPeer>& peers, const ReadBandwidth& memory,
+                                  const LlmTask& task, int threads, int rounds) {
+  const PinnedCores cores(threads);
+  Side our_side;
+  std::vector<Side> their_sides(peers.size());
+  std::vector<double> bandwidths;
+  for (int round = 0; round < rounds; ++round) {
+    {
+      OwnedExecContext exec(threads);
+      bandwidths.push_back(memory.measure(exec.get()));
+      if (round == 0) our_side.take_turn<Unsupported>([&] { return ours.measure(exec.get(), task); });
+      if (round == 0) our_side.rates.clear();
+      our_side.take_turn<Unsupported>([&] { return ours.measure(exec.get(), task); });
+    }
+    for (size_t i = 0; i < peers.size(); ++i)
+      their_sides[i].take_turn<Error>([&] { return peers[i].peer->measure(task, threads); });
+  }
+  std::vector<PeerTiming> timings;
+  for (size_t i = 0; i < peers.size(); ++i) {
+    const Side& theirs = their_sides[i];
+    const bool both = !our_side.why_not.empty() && !theirs.why_not.empty();
+    timings.push_back({.task = task.name,
+                       .peer = peers[i].name,
+                       .note = our_side.why_not + (both ? "; " : "") + theirs.why_not,
+                       .threads = threads,
+                       .ours = our_side.rate(),
+                       .theirs = theirs.rate(),
+                       .ours_spread = relative_spread(our_side.rates),
+                       .theirs_spread = relative_spread(theirs.rates),
+                       .read_gigabytes_per_second = median(bandwidths)});
+  }
+  return timings;
+}
+
+}  // namespace
+
+std::vector<PeerTiming> bench_llm_peers(const fs::path& path, const PeerBenchRequest& request) {
+  const auto tasks = parse_llm_tasks(request.tasks);
+  if (request.peers.empty()) throw InvalidArgument("no peer is named; there are llama.cpp and openvino");
+  check_gguf(path);
+  std::vector<NamedPeer> peers;
+  for (const auto& name : request.peers) peers.push_back({name, open_peer(name, request.peers_folder, path)});
+  for (const int threads : request.threads)
+    const PinnedCores probe(threads);  // too many are refused now, not after an hour
+
+  const ModelHandle model = load_model(path);
+  const ReadBandwidth memory(fs::file_size(path));
+  Ours ours(model->decoder, request.seed);
+  Progress progress("bench llm", static_cast<int64_t>(request.threads.size() * tasks.size()));
+  std::vector<PeerTiming> timings;
+  int64_t done = 0;
+  for (const int threads : request.threads)
+    for (const auto& task : tasks) {
+      for (auto& timing : time_task(ours, peers, memory, task, threads, request.rounds)) timings.push_back(timing);
+      progress.update(++done, fmt::format("{}, {} threads", task.name, threads));
+    }
+  return timings;
+}
+
+Json to_json(const PeerTiming& timing) {
+  const auto number = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
+  Json json = {{"task", timing.task},
+               {"peer", timing.peer},
+               {"threads", timing.threads},
+               {"ours_tokens_per_second", number(timing.ours)},
+               {"peer_tokens_per_second", number(timing.theirs)},
+               {"ratio", timing.ours && timing.theirs ? Json(*timing.ours / *timing.theirs) : Json(nullptr)},
+               {"read_bandwidth_gbps", timing.read_gigabytes_per_second},
+               {"ours_spread", timing.ours_spread},
+               {"peer_spread", timing.theirs_spread}};
+  if (!timing.note.empty()) json["note"] = timing.note;
+  return json;
+}
+
+}  // namespace halftone::engine
