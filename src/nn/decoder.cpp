@@ -5,7 +5,10 @@
 #include <ATen/ops/clone.h>
 #include <ATen/ops/from_blob.h>
 
+#include <cmath>
+
 #include "base/error.h"
+#include "kernels/api/hadamard.h"
 
 namespace halftone::nn {
 namespace {
@@ -83,14 +86,30 @@ void Decoder::set_embedding(Storage embedding) {
   if (was_tied) lm_head_.set_weight(embedding_, lm_head_.activations());
 }
 
-at::Tensor Decoder::embed(std::span<const int32_t> tokens) const {
+void Decoder::set_residual_rotation(std::optional<RandomHadamard> rotation) {
+  rotation_ = std::move(rotation);
+  rotation_signs_.clear();
+  if (rotation_) rotation_signs_.assign(rotation_->signs().begin(), rotation_->signs().end());
+}
+
+/// Rows of the residual stream into the rotated basis, or back; in place.
+void Decoder::rotate(ExecContext& exec, float* rows, int64_t count, bool back) const {
+  const int64_t width = config_.width;
+  const float* signs = rotation_signs_.data();
+  kernels::hadamard(exec, {.rows = count, .n = width, .block = rotation_->block(), .transposed = back},
+                    {.x = rows,
+                     .x_stride = width,
+                     .before = back ? nullptr : signs,
+                     .after = back ? signs : nullptr,
+                     .scale = static_cast<float>(1 / std::sqrt(static_cast<double>(rotation_->block()))),
+                     .y = rows,
+                     .y_stride = width});
+}
+
+at::Tensor Decoder::embed(ExecContext& exec, std::span<const int32_t> tokens) const {
   at::Tensor hidden = dequantize_rows(*embedding_, tokens);
   if (config_.embedding_scale != 1) hidden.mul_(static_cast<float>(config_.embedding_scale));
-  if (rotation_) {
-    float* rows = hidden.data_ptr<float>();
-    for (int64_t t = 0; t < hidden.size(0); ++t)
-      rotation_->apply(std::span(rows + t * config_.width, static_cast<size_t>(config_.width)));
-  }
+  if (rotation_) rotate(exec, hidden.data_ptr<float>(), hidden.size(0), false);
   return hidden;
 }
 
@@ -125,23 +144,29 @@ void Decoder::attend(StepContext& step, int64_t index, const StepRows& r, std::s
   if (step.observer != nullptr)
     step.observer->queries_and_keys(index, heads_view(q, r.rows, r.stride, config_.heads, config_.head_dim),
                                     heads_view(k, r.rows, r.stride, config_.kv_heads, config_.head_dim));
-  for (const auto& [cache, first, count] : segments)
-    kernels::attention(step.exec,
-                       {.tokens = count,
-                        .start = cache->length(),
-                        .heads = config_.heads,
-                        .kv_heads = config_.kv_heads,
-                        .head_dim = config_.head_dim,
-                        .window = layer.window,
-                        .format = cache->format()},
-                       {.q = q + first * r.stride,
-                        .q_stride = r.stride,
-                        .keys = cache->keys(index),
-                        .values = cache->values(index),
-                        .capacity = cache->capacity(),
-                        .softmax_scale = static_cast<float>(config_.softmax_scale),
-                        .out = r.out + first * q_size,
-                        .out_stride = q_size});
+  const auto sequences = static_cast<int64_t>(segments.size());
+  auto* problems = step.exec.arena.take<kernels::AttentionProblem>(sequences);
+  auto* arguments = step.exec.arena.take<kernels::AttentionArgs>(sequences);
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const auto& [cache, first, count] = segments[i];
+    problems[i] = {.tokens = count,
+                   .start = cache->length(),
+                   .heads = config_.heads,
+                   .kv_heads = config_.kv_heads,
+                   .head_dim = config_.head_dim,
+                   .window = layer.window,
+                   .format = cache->format()};
+    arguments[i] = {.q = q + first * r.stride,
+                    .q_stride = r.stride,
+                    .keys = cache->keys(index),
+                    .values = cache->values(index),
+                    .capacity = cache->capacity(),
+                    .softmax_scale = static_cast<float>(config_.softmax_scale),
+                    .out = r.out + first * q_size,
+                    .out_stride = q_size};
+  }
+  if (sequences == 1) return kernels::attention(step.exec, problems[0], arguments[0]);
+  kernels::attention_batch(step.exec, {{problems, segments.size()}}, {{arguments, segments.size()}});
 }
 
 /// hidden += post_norm(linear(x)), x [rows, K].
@@ -196,9 +221,7 @@ at::Tensor Decoder::output_logits(StepContext& step, const at::Tensor& hidden) c
   at::Tensor final = hidden.contiguous();
   if (rotation_) {  // the norm is invariant under rotation, so undoing it first is exact
     final = final.clone();
-    float* rows = final.data_ptr<float>();
-    for (int64_t t = 0; t < final.size(0); ++t)
-      rotation_->apply_inverse(std::span(rows + t * config_.width, static_cast<size_t>(config_.width)));
+    rotate(step.exec, final.data_ptr<float>(), final.size(0), true);
   }
   const int64_t rows = final.size(0), width = config_.width;
   auto* normed = step.exec.arena.take<float>(rows * width);
@@ -209,7 +232,7 @@ at::Tensor Decoder::output_logits(StepContext& step, const at::Tensor& hidden) c
 
 at::Tensor Decoder::forward(StepContext& step, std::span<const int32_t> tokens, KvStore& cache, Logits logits) const {
   if (tokens.empty()) throw InvalidArgument("a forward step needs at least one token");
-  at::Tensor hidden = embed(tokens);
+  at::Tensor hidden = embed(step.exec, tokens);
   const Segment whole = {&cache, 0, static_cast<int64_t>(tokens.size())};
   for (int64_t block = 0; block < static_cast<int64_t>(blocks_.size()); ++block)
     run_block(step, block, hidden.data_ptr<float>(), {&whole, 1});
@@ -230,7 +253,7 @@ at::Tensor Decoder::forward_batch(StepContext& step, std::span<const int32_t> to
       if (caches[i] == caches[j]) throw InvalidArgument("sequences {} and {} of a batch share a KV cache", j, i);
     segments.push_back({caches[i], static_cast<int64_t>(i), 1});
   }
-  at::Tensor hidden = embed(tokens);
+  at::Tensor hidden = embed(step.exec, tokens);
   for (int64_t block = 0; block < static_cast<int64_t>(blocks_.size()); ++block)
     run_block(step, block, hidden.data_ptr<float>(), segments);
   for (KvStore* cache : caches) cache->advance(1);

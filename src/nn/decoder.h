@@ -86,7 +86,7 @@ class Decoder {
 
   /// Orthogonal rotation of the residual stream: applied to embeddings and undone before the final norm.
   const std::optional<RandomHadamard>& residual_rotation() const { return rotation_; }
-  void set_residual_rotation(std::optional<RandomHadamard> rotation) { rotation_ = std::move(rotation); }
+  void set_residual_rotation(std::optional<RandomHadamard> rotation);
 
   /// Format of the KV cache that this model was compressed for; engines use it unless told otherwise.
   ElementType kv_format() const { return kv_format_; }
@@ -101,7 +101,7 @@ class Decoder {
   at::Tensor forward_batch(StepContext& step, std::span<const int32_t> tokens, std::span<KvStore* const> caches) const;
 
   /// The pieces of forward(), for calibration block by block. Hidden states are [T, width] f32.
-  at::Tensor embed(std::span<const int32_t> tokens) const;
+  at::Tensor embed(ExecContext& exec, std::span<const int32_t> tokens) const;
   at::Tensor forward_block(StepContext& step, int64_t block, at::Tensor hidden, KvStore& cache) const;
   at::Tensor output_logits(StepContext& step, const at::Tensor& hidden) const;
 
@@ -119,6 +119,7 @@ class Decoder {
   struct StepRows;
   void run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments) const;
   void attend(StepContext& step, int64_t index, const StepRows& rows, std::span<const Segment> segments) const;
+  void rotate(ExecContext& exec, float* rows, int64_t count, bool back) const;
   void add_branch(StepContext& step, const Linear& linear, const float* x, int64_t rows, const NormWeight& post_norm,
                   float* hidden) const;
 
@@ -128,6 +129,7 @@ class Decoder {
   NormWeight final_norm_;
   Linear lm_head_;
   std::optional<RandomHadamard> rotation_;
+  std::vector<float> rotation_signs_;
   ElementType kv_format_ = ElementType::Float16;
 };
 

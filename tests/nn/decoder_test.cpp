@@ -136,7 +136,7 @@ TEST_P(DecoderTest, PiecesAreTheWhole) {
   const auto tokens = tiny_tokens(6);
   KvStore cache(decoder.config().kv_shape(), ElementType::Float32, 6);
   StepContext step{exec_.get()};
-  at::Tensor hidden = decoder.embed(tokens);
+  at::Tensor hidden = decoder.embed(exec_.get(), tokens);
   for (int64_t block = 0; block < 2; ++block) hidden = decoder.forward_block(step, block, hidden, cache);
   EXPECT_TRUE(decoder.output_logits(step, hidden).equal(tiny_logits(exec_.get(), decoder, tokens)));
 }

@@ -197,7 +197,7 @@ TEST_F(TransformsTest, RotationSpreadsAnOutlier) {
   decoder.set_embedding(DenseStorage{table});
   const std::vector<int32_t> tokens = tiny_tokens(16);
   const auto peak = [&] {
-    const at::Tensor hidden = decoder.embed(tokens);
+    const at::Tensor hidden = decoder.embed(exec_.get(), tokens);
     return (hidden.abs().amax(1) / at::linalg_vector_norm(hidden, 2, 1)).max().item<double>();
   };
   EXPECT_GT(peak(), 0.9);

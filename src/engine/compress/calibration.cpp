@@ -83,8 +83,8 @@ CalibrationTokens calibration_tokens(const Tokenizer& tokenizer, std::string_vie
   return sequences;
 }
 
-CalibrationState::CalibrationState(const nn::Decoder& decoder, const CalibrationTokens& tokens) {
-  for (const auto& sequence : tokens) hidden_.push_back(decoder.embed(sequence));
+CalibrationState::CalibrationState(ExecContext& exec, const nn::Decoder& decoder, const CalibrationTokens& tokens) {
+  for (const auto& sequence : tokens) hidden_.push_back(decoder.embed(exec, sequence));
 }
 
 BlockStatistics CalibrationState::observe(ExecContext& exec, const nn::Decoder& decoder, int64_t block,

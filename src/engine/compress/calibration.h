@@ -23,7 +23,7 @@ CalibrationTokens calibration_tokens(const Tokenizer& tokenizer, std::string_vie
 /// Hidden states in front of a block, for every sequence.
 class CalibrationState {
  public:
-  CalibrationState(const nn::Decoder& decoder, const CalibrationTokens& tokens);
+  CalibrationState(ExecContext& exec, const nn::Decoder& decoder, const CalibrationTokens& tokens);
 
   /// Runs block `block` as it is on the current states and collects what `needs` asks for; the states stay.
   BlockStatistics observe(ExecContext& exec, const nn::Decoder& decoder, int64_t block,

@@ -67,7 +67,7 @@ void compress_blocks(CompressContext& context, CompressPass& pass, const Compres
                      const Check& check) {
   auto& blocks = context.model.blocks();
   const CalibrationNeeds needs = pass.needs();
-  CalibrationState state(context.model, tokens);
+  CalibrationState state(context.exec, context.model, tokens);
   Progress progress("compress", static_cast<int64_t>(blocks.size()));
   for (int64_t i = 0; i < static_cast<int64_t>(blocks.size()); ++i) {
     stop_if_cancelled(request, i, blocks.size());

@@ -13,7 +13,7 @@ void WindowRunner::run_blocks(std::span<const int32_t> window) {
   nn::StepContext step{exec_};
   const Stopwatch watch;
   cache_.truncate(0);
-  hidden_ = model_.decoder.embed(window);
+  hidden_ = model_.decoder.embed(exec_, window);
   for (int64_t block = 0; block < static_cast<int64_t>(model_.decoder.blocks().size()); ++block)
     hidden_ = model_.decoder.forward_block(step, block, hidden_, cache_);
   seconds_ += watch.seconds();
