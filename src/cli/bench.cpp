@@ -147,9 +147,9 @@ void add_bench(Program& program) {
   command.remove_option(command.get_option("--threads"));  // one number for other commands
   command
       .add_option("-t,--threads", options->threads,
-                  "threads of the kernels, 0: one a core [default 0]; with --vs a list [default 1,2]")
+                  "threads of the kernels, 0: one a core [0 .. 1024; default 0]; with --vs a list [default 1,2]")
       ->delimiter(',')
-      ->check(CLI::Range(0, 1024))
+      ->check(in_range({0, 1024}))
       ->option_text("N,...");
   command
       .add_option("--filter", options->filter,

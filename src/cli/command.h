@@ -42,22 +42,30 @@ class Program {
   std::map<const CLI::App*, std::function<int()>> actions_;
 };
 
+/// "0 .. 1024".
+inline std::string range_text(Range range) {
+  const auto describe = [](double x) { return x >= 1e15 ? std::string("any") : fmt::format("{}", x); };
+  return describe(range.min) + " .. " + describe(range.max);
+}
+
+/// Accepts numbers of `range`.
+inline CLI::Validator in_range(Range range) {
+  return CLI::Validator(
+      [range](std::string& text) {
+        double number = 0;
+        const bool parsed = CLI::detail::lexical_cast(text, number);
+        if (parsed && number >= range.min && number <= range.max) return std::string();
+        return "'" + text + "' is not a number in " + range_text(range);
+      },
+      range_text(range));
+}
+
 /// Adds `--name N` with its range checked and, with its default, shown by --help.
 template <class Number>
 CLI::Option* add_number(CLI::App& command, const std::string& name, Number& value, Range range,
                         const std::string& help) {
-  const auto describe = [](double x) { return x >= 1e15 ? std::string("any") : fmt::format("{}", x); };
-  const std::string accepted = describe(range.min) + " .. " + describe(range.max);
-  const CLI::Validator check(
-      [range, accepted](std::string& text) {
-        double number = 0;
-        const bool parsed = CLI::detail::lexical_cast(text, number);
-        if (parsed && number >= range.min && number <= range.max) return std::string();
-        return "'" + text + "' is not a number in " + accepted;
-      },
-      accepted);
-  return command.add_option(name, value, fmt::format("{} [{}; default {}]", help, accepted, value))
-      ->check(check)
+  return command.add_option(name, value, fmt::format("{} [{}; default {}]", help, range_text(range), value))
+      ->check(in_range(range))
       ->option_text("N");
 }
 

@@ -29,7 +29,7 @@ std::string command_line(const CompareOptions& options) {
   for (const auto& other : options.others) line += " " + other;
   line += fmt::format(" --text {} --window {} --tokens {}", options.evaluate.text, options.evaluate.request.window,
                       options.evaluate.request.max_tokens);
-  if (options.evaluate.weights != models::Weights::Stored) line += " --weights f32";
+  if (options.evaluate.weights != models::Weights::Float32) line += " --weights stored";
   return line;
 }
 

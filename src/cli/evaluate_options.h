@@ -11,7 +11,7 @@ namespace halftone::cli {
 struct EvaluateOptions {
   std::string text;
   engine::EvaluateRequest request;
-  models::Weights weights = models::Weights::Stored;  ///< of what is measured; a reference is always f32
+  models::Weights weights = models::Weights::Float32;  ///< of what is measured; a reference is always f32
 };
 
 inline void add_evaluate_options(CLI::App& command, EvaluateOptions& options) {

@@ -13,87 +13,6 @@
 namespace halftone::kernels {
 namespace {
 
-// |x - code * scale| <= scale / 2, and three roundings of a product up to 127 beyond it.
-TEST(QuantizeRows, EveryEntryWithinHalfAStep) {
-  uint64_t seed = 1;
-  for (const int64_t rows : {1, 3, 129})
-    for (const int64_t k : {1, 17, 64, 576, 640, 1536})
-      for (const float size : {1.0f, 1e30f, 1e-30f}) {
-        const int64_t stride = k + 1, code_stride = (k + 63) / 64 * 64 + 64;
-        auto x = random_normal(rows * stride, ++seed, size);
-        x[0] *= 1000;  // an outlier
-        const QuantizeRowsProblem p{rows, k};
-        for_each_entry(quantize_rows_table(), p, [&](ExecContext& context, const auto& entry) {
-          std::vector<int8_t> codes(static_cast<size_t>(rows * code_stride), 99);
-          std::vector<float> scales(static_cast<size_t>(rows), kPoison);
-          entry.run(context, p, {x.data(), stride, codes.data(), code_stride, scales.data()});
-          for (int64_t r = 0; r < rows; ++r) {
-            float largest = 0;
-            int top = 0;
-            for (int64_t i = 0; i < k; ++i)
-              largest = std::max(largest, std::fabs(x[static_cast<size_t>(r * stride + i)]));
-            const double scale = scales[static_cast<size_t>(r)];
-            ASSERT_EQ(scales[static_cast<size_t>(r)], largest / 127);
-            for (int64_t i = 0; i < code_stride; ++i) {
-              const int code = codes[static_cast<size_t>(r * code_stride + i)];
-              top = std::max(top, std::abs(code));
-              const double value = i < k ? x[static_cast<size_t>(r * stride + i)] : 0;
-              ASSERT_LE(std::fabs(value - code * scale), i < k ? scale * (0.5 + 127 * 3 * kUnit) : 0);
-            }
-            ASSERT_EQ(top, 127);
-          }
-        });
-      }
-}
-
-TEST(QuantizeRows, ZeroTinyAndExactRows) {
-  const QuantizeRowsProblem p{4, 20};
-  std::vector<float> x(80, 0.0f);
-  for (size_t i = 0; i < 20; ++i) {
-    x[20 + i] = (i % 2 == 0 ? 1e-44f : -1e-44f);                             // max / 127 rounds to 0
-    x[40 + i] = 0.25f * static_cast<float>(static_cast<int>(i) * 13 - 120);  // codes times 2^-2, the largest 127 below
-    x[60 + i] = 1e-39f * static_cast<float>(i);                              // 1 / scale overflows
-  }
-  x[40] = 0.25f * 127;
-  x[41] = 0.125f;  // ties: half to even
-  x[42] = 0.375f;
-  for_each_entry(quantize_rows_table(), p, [&](ExecContext& context, const auto& entry) {
-    std::vector<int8_t> codes(4 * 64, 99);
-    std::vector<float> scales(4, kPoison);
-    entry.run(context, p, {x.data(), 20, codes.data(), 64, scales.data()});
-    EXPECT_EQ(scales[0], 1.0f);
-    EXPECT_EQ(scales[1], 1.0f);
-    EXPECT_EQ(scales[2], 0.25f);
-    for (size_t i = 0; i < 20; ++i) {
-      EXPECT_EQ(codes[i], 0);
-      EXPECT_EQ(codes[64 + i], 0);
-      EXPECT_TRUE(i < 3 || codes[128 + i] == static_cast<int>(i) * 13 - 120) << i;
-      EXPECT_LE(std::fabs(x[60 + i] - codes[192 + i] * scales[3]), 0.51 * scales[3]);
-    }
-    EXPECT_EQ(codes[128], 127);
-    EXPECT_EQ(codes[129], 0);
-    EXPECT_EQ(codes[130], 2);
-  });
-}
-
-TEST(QuantizeRows, NamesTheFirstRowThatIsNotFinite) {
-  for (const float bad : {kPoison, -kPoison, INFINITY, -INFINITY}) {
-    const QuantizeRowsProblem p{200, 100};
-    auto x = random_normal(200 * 100, 5);
-    x[150 * 100 + 99] = x[42 * 100 + 17] = bad;
-    for_each_entry(quantize_rows_table(), p, [&](ExecContext& context, const auto& entry) {
-      std::vector<int8_t> codes(200 * 128, 99);
-      std::vector<float> scales(200, 0.0f);
-      try {
-        entry.run(context, p, {x.data(), 100, codes.data(), 128, scales.data()});
-        FAIL() << "no error for " << bad;
-      } catch (const NumericError& error) {
-        EXPECT_THAT(error.what(), testing::HasSubstr("row 42 "));
-      }
-    });
-  }
-}
-
 struct Stored {
   StoreKvProblem p;
   std::vector<unsigned char> codes;
@@ -274,13 +193,10 @@ TEST(StoreKv, NotFiniteReadsBackAsNaN) {
       }
 }
 
-TEST(Quantize, RefusesMalformedProblems) {
+TEST(StoreKv, RefusesMalformedProblems) {
   OwnedExecContext context(1);
   std::vector<float> x(64);
   std::vector<int8_t> codes(64);
-  float scale = 0;
-  EXPECT_THROW(quantize_rows(context.get(), {0, 4}, {x.data(), 4, codes.data(), 64, &scale}), InvalidArgument);
-  EXPECT_THROW(quantize_rows(context.get(), {1, 4}, {x.data(), 4, codes.data(), 32, &scale}), InvalidArgument);
   const auto refuses = [&](const StoreKvProblem& p, uint16_t* scales) {
     EXPECT_THROW(store_kv(context.get(), p, {x.data(), 64, codes.data(), scales, 1}), InvalidArgument);
   };

@@ -173,7 +173,9 @@ TEST_F(RoundTrip, ArtifactKeepsEveryBit) {
 
 TEST_F(RoundTrip, ArtifactKeepsAHeadThatIsNotTied) {
   nn::Decoder& tied = decoder();
-  auto head = std::make_shared<const Storage>(make_dense(dequantize(*tied.embedding()), ElementType::BFloat16));
+  OwnedExecContext exec(1);
+  auto head = std::make_shared<const Storage>(quantize_nearest(
+      exec.get(), dequantize(*tied.embedding()), {.element = ElementType::Int8, .granularity = Granularity::Row}));
   auto blocks = std::move(tied.blocks());
   model_->decoder = nn::Decoder(tied.config(), tied.embedding(), std::move(blocks), tied.final_norm(), head);
   decoder().lm_head().set_weight(head, nn::ActivationFormat::Int8PerToken);

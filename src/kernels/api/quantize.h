@@ -1,4 +1,4 @@
-// Quantisation of activations and of KV-cache entries at run time.
+// Quantisation of KV-cache entries at run time; that of activations is in packed_gemm.h.
 #pragma once
 
 #include <cstdint>
@@ -8,23 +8,6 @@
 #include "numerics/kv_layout.h"
 
 namespace halftone::kernels {
-
-/// Per-row symmetric int8: scale = max|x| / 127 (1 for an all-zero row), code = round half to even of x / scale.
-struct QuantizeRowsProblem {
-  int64_t rows = 0;
-  int64_t k = 0;
-};
-struct QuantizeRowsArgs {
-  const float* x = nullptr;  ///< [rows, k], rows `x_stride` apart
-  int64_t x_stride = 0;
-  int8_t* codes = nullptr;  ///< [rows, code_stride]; set to 0 past k
-  int64_t code_stride = 0;  ///< multiple of 64, >= k
-  float* scales = nullptr;  ///< [rows]
-};
-std::string to_string(const QuantizeRowsProblem& problem);
-KernelTable<QuantizeRowsProblem, QuantizeRowsArgs> quantize_rows_table();
-/// A NaN or infinity in x throws NumericError naming the row.
-void quantize_rows(ExecContext& context, const QuantizeRowsProblem& problem, const QuantizeRowsArgs& args);
 
 /// Writes rows of keys or values into the cache, laid out as numerics/kv_layout.h draws it.
 /// Int8 and Int4 are asymmetric per token and head (QServe, arXiv:2405.04532 section 5.3):

@@ -11,32 +11,6 @@
 
 namespace halftone::reference {
 
-int64_t quantize_rows(int64_t rows, int64_t k, const float* x, int64_t x_stride, int8_t* codes, int64_t code_stride,
-                      float* scales) {
-  int64_t bad = -1;
-  for (int64_t r = 0; r < rows; ++r) {
-    const float* row = x + r * x_stride;
-    int8_t* out = codes + r * code_stride;
-    std::fill(out, out + code_stride, int8_t{0});
-    float largest = 0;
-    bool finite = true;
-    for (int64_t i = 0; i < k; ++i) {
-      finite = finite && std::isfinite(row[i]);
-      largest = std::max(largest, std::fabs(row[i]));
-    }
-    if (!finite) {
-      scales[r] = std::numeric_limits<float>::quiet_NaN();
-      if (bad < 0) bad = r;
-      continue;
-    }
-    const float scale = largest / 127;
-    scales[r] = scale == 0 ? 1 : scale;
-    for (int64_t i = 0; i < k; ++i)
-      out[i] = static_cast<int8_t>(std::clamp(std::nearbyint(double{row[i]} / scales[r]), -127.0, 127.0));
-  }
-  return bad;
-}
-
 AsymmetricScale asymmetric_scale(float low, float high, int levels) {
   if (!std::isfinite(low) || !std::isfinite(high)) return {0x7e00, 0x7e00};
   const float largest = std::max(std::fabs(low), std::fabs(high));

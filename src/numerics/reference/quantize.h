@@ -7,11 +7,6 @@
 
 namespace halftone::reference {
 
-/// Per-row symmetric int8: scale = fl(max|x| / 127), 1 where that is 0; code = round half to even of x / scale; codes
-/// past k are 0. Returns the first row that holds a NaN or an infinity (its codes are 0, its scale NaN), or -1.
-int64_t quantize_rows(int64_t rows, int64_t k, const float* x, int64_t x_stride, int8_t* codes, int64_t code_stride,
-                      float* scales);
-
 /// Scale and zero point, both f16, of an asymmetric row with values in [low, high] and codes 0 .. levels:
 ///   scale = max((high - low) / levels, max|x| / 2047), rounded up to f16 (1 for an all-zero row);
 ///   zero = f16(-low / scale).

@@ -13,8 +13,10 @@ namespace halftone::kernels::HALFTONE_ISA_NAMESPACE {
 
 inline constexpr int kTokens = 4;                       // rows of x in a block of outputs
 inline constexpr int kRows = kRegisters == 32 ? 4 : 3;  // rows of w in one: the sums fill the registers
-inline constexpr int kPrefetchBytes = 4096;             // rows of w are short runs to a hardware prefetcher
-inline constexpr int64_t kDirectTokens = 8;             // up to these, decoding again costs less than a panel
+
+/// Tokens up to which decoding weights again for every four costs less than a panel.
+template <ElementType kType>
+inline constexpr int64_t kDirectTokens = kLanes == 8 && kInteger<kType> ? 4 : 8;
 
 /// A number as a type.
 template <int kValue>
@@ -42,9 +44,8 @@ template <int kCount>
 }
 
 /// Outputs [m, m + MR) x [n, n + NR), the weights of row n at rows.base.
-template <ElementType kType, int kUnit, bool kStream, int MR, int NR>
+template <ElementType kType, int kUnit, int MR, int NR>
 static void block(const GemmTask& t, const WeightRows& rows, int64_t m, int64_t n) {
-  constexpr int kUnitBytes = kUnit * bits_of(kType) / 8;
   F acc[MR * NR];
   unrolled<MR * NR>([&](int i) HALFTONE_INLINE { acc[i] = zero(); });
   const float* x = t.x + m * t.x_stride;
@@ -66,11 +67,6 @@ static void block(const GemmTask& t, const WeightRows& rows, int64_t m, int64_t 
     const int64_t end = (g + 1) * group < t.k ? (g + 1) * group : t.k;
     int64_t k = g * group;
     for (; k + kUnit <= end; k += kUnit) {
-      if constexpr (kStream)
-        unrolled<NR>([&](int r) HALFTONE_INLINE {
-          const uint8_t* ahead = rows.base + r * rows.stride + k * bits_of(kType) / 8 + kPrefetchBytes;
-          unrolled<(kUnitBytes + 63) / 64>([&](int line) HALFTONE_INLINE { __builtin_prefetch(ahead + 64 * line); });
-        });
       unrolled<kUnit / kLanes>([&](int i) HALFTONE_INLINE { step(k, i, kLanes, Constant<kUnit>{}); });
     }
     for (; k < end; k += kLanes) step(k, 0, end - k, Constant<kLanes>{});  // the end of a row
@@ -86,21 +82,21 @@ static void block(const GemmTask& t, const WeightRows& rows, int64_t m, int64_t 
 }
 
 /// Tokens [m0, m1) against NR rows, which stay in the first-level cache.
-template <ElementType kType, int kUnit, bool kStream, int NR>
+template <ElementType kType, int kUnit, int NR>
 static void block_tokens(const GemmTask& t, const WeightRows& rows, int64_t m0, int64_t m1, int64_t n) {
   int64_t m = m0;
-  for (; m + kTokens <= m1; m += kTokens) block<kType, kUnit, kStream, kTokens, NR>(t, rows, m, n);
-  for (; m + 2 <= m1; m += 2) block<kType, kUnit, kStream, 2, NR>(t, rows, m, n);
-  for (; m < m1; ++m) block<kType, kUnit, kStream, 1, NR>(t, rows, m, n);
+  for (; m + kTokens <= m1; m += kTokens) block<kType, kUnit, kTokens, NR>(t, rows, m, n);
+  for (; m + 2 <= m1; m += 2) block<kType, kUnit, 2, NR>(t, rows, m, n);
+  for (; m < m1; ++m) block<kType, kUnit, 1, NR>(t, rows, m, n);
 }
 
-template <ElementType kType, int kUnit, bool kStream>
+template <ElementType kType, int kUnit>
 static void rows_in_turn(const GemmTask& t, WeightRows rows, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
   int64_t n = n0;
   for (; n + kRows <= n1; n += kRows, rows.base += kRows * rows.stride) {
-    block_tokens<kType, kUnit, kStream, kRows>(t, rows, m0, m1, n);
+    block_tokens<kType, kUnit, kRows>(t, rows, m0, m1, n);
   }
-  for (; n < n1; ++n, rows.base += rows.stride) block_tokens<kType, kUnit, kStream, 1>(t, rows, m0, m1, n);
+  for (; n < n1; ++n, rows.base += rows.stride) block_tokens<kType, kUnit, 1>(t, rows, m0, m1, n);
 }
 
 template <ElementType kType, int kUnit>
@@ -132,15 +128,15 @@ static void panels(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_
     decode_rows<kType, kUnit>(t, n, end, panel);
     const WeightRows rows = {reinterpret_cast<const uint8_t*>(panel), t.panel_stride * 4};
     for (int64_t m = m0; m < m1; m += kTokens) {
-      rows_in_turn<ElementType::Float32, 64, false>(t, rows, m, m + kTokens < m1 ? m + kTokens : m1, n, end);
+      rows_in_turn<ElementType::Float32, 64>(t, rows, m, m + kTokens < m1 ? m + kTokens : m1, n, end);
     }
   }
 }
 
 template <ElementType kType, int kUnit = 64>
 static void range(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
-  if (t.m > kDirectTokens) return panels<kType, kUnit>(t, m0, m1, n0, n1, panel);
-  rows_in_turn<kType, kUnit, true>(t, {t.codes + n0 * t.row_bytes, t.row_bytes}, m0, m1, n0, n1);
+  if (t.m > kDirectTokens<kType>) return panels<kType, kUnit>(t, m0, m1, n0, n1, panel);
+  rows_in_turn<kType, kUnit>(t, {t.codes + n0 * t.row_bytes, t.row_bytes}, m0, m1, n0, n1);
 }
 
 template <ElementType kType>

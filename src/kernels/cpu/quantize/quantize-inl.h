@@ -1,4 +1,4 @@
-// Run-time quantisation of one row; the rules are those of numerics/reference/quantize.h.
+// One row of keys or values into the cache; the rules are those of numerics/reference/quantize.h.
 #pragma once
 
 #include "kernels/cpu/quantize/quantize_kernel.h"
@@ -16,29 +16,6 @@ static int32_t magnitude_bits(const float* x, int64_t k) {
   I top = set_int(0);
   for (int64_t i = 0; i < k; i += kLanes) top = max_int(bit_and(as_int(load(x + i, k - i)), mask), top);
   return maximum_int(top);
-}
-
-/// x times the inverse of the scale: a tie may fall to the other side when x / scale is within 2^-16 of it.
-static bool quantize_row(const float* x, int64_t k, int8_t* codes, int64_t code_stride, float* scale) {
-  const int32_t bits = magnitude_bits(x, k);
-  if (bits >= kInfinityBits) {
-    for (int64_t i = 0; i < code_stride; i += kLanes) store_bytes(codes + i, set_int(0));
-    *scale = __builtin_nanf("");
-    return false;
-  }
-  float step = __builtin_bit_cast(float, bits) / 127;
-  if (step == 0) step = 1;
-  *scale = step;
-  const bool invertible = step > 1e-37f;  // else 1 / step overflows
-  const F by = set(invertible ? 1 / step : step);
-  int64_t i = 0;
-  for (; i < k; i += kLanes) {
-    const F v = load(x + i, k - i);
-    const F code = invertible ? mul(v, by) : div(v, by);
-    store_bytes(codes + i, to_int(max(set(-127.0f), min(set(127.0f), code))));
-  }
-  for (; i < code_stride; i += kLanes) store_bytes(codes + i, set_int(0));
-  return true;
 }
 
 inline constexpr int64_t kLanesOfCache = 16;  // tokens that keys and scales are interleaved by: kKvGroup
@@ -159,6 +136,6 @@ static void store_kv_row(const KvRow& row) {
   }
 }
 
-const QuantizeKernel kQuantize = {quantize_row, store_kv_row};
+const QuantizeKernel kQuantize = {store_kv_row};
 
 }  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE

@@ -18,8 +18,6 @@ struct KvRow {
 };
 
 struct QuantizeKernel {
-  /// False, with codes 0 and scale NaN, when x holds a NaN or an infinity.
-  bool (*quantize_row)(const float* x, int64_t k, int8_t* codes, int64_t code_stride, float* scale);
   /// By the rule of numerics/reference/quantize.h.
   void (*store_kv_row)(const KvRow& row);
 };
