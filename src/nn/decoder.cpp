@@ -177,7 +177,10 @@ void Decoder::add_branch(StepContext& step, const Linear& linear, const float* x
   Activation input(step.exec, x, rows, linear.inputs());
   linear.forward_into(step, input, branch, width);
   if (post_norm.defined()) norm_rows(step, branch, rows, width, width, post_norm, config_.norm_epsilon, branch, width);
-  for (int64_t i = 0; i < rows * width; ++i) hidden[i] += branch[i];
+  constexpr int64_t kInlineElements = 1 << 14;  // fewer are done before another thread would have begun
+  step.exec.pool.parallel_for(rows * width, kInlineElements, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) hidden[i] += branch[i];
+  });
 }
 
 void Decoder::run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments) const {

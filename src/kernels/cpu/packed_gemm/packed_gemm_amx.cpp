@@ -17,7 +17,7 @@ constexpr int64_t kTokenChunk = 256;  // activations that stay in the second-lev
 constexpr int64_t kSignedUnit = 512;  // bytes of a unit of 16 rows as signed bytes
 constexpr int kSumsSize = 256;        // int32 sums of a tile register
 // A stored tile is not forwarded to loads: folds follow this many units behind the matrix instructions.
-constexpr int kDistance = 4;
+constexpr int kDistance = 2;
 constexpr int kRing = 8;
 static_assert(kRing * kSumsSize * 4 <= kAmxRingBytes);
 
