@@ -355,7 +355,7 @@ TEST(Attention, NotFiniteShowsWhereItIsSeen) {
 
 TEST(Attention, RefusesWhatItCannotRun) {
   OwnedExecContext context(1);
-  std::vector<float> x(64, 0.0f);
+  std::vector<float> x(16 * 16, 0.0f);  // a cache of up to 16 tokens: heads are padded to 16
   const AttentionArgs args{.q = x.data(),
                            .q_stride = 16,
                            .keys = {x.data()},
