@@ -183,38 +183,44 @@ def four_digits_agree(value, wanted):
     return abs(value - wanted) < 0.5 * 10.0 ** (math.floor(math.log10(wanted)) - 3)
 
 
+def perplexities(halftone, path, exact, direct, text, arguments):
+    """Ours and llama.cpp's: exact, then of the file as both run it."""
+    windows = windows_to_score(halftone, path, text, arguments)
+    values = []
+    for weights, peer in (("f32", exact), ("stored", direct)):
+        values.append(halftone.perplexity(path, text, arguments.tokens, arguments.window, "--weights", weights))
+        values.append(peer.perplexity(windows))
+    return values
+
+
+def peers_of(path, folder, arguments):
+    write_f32_gguf(path, folder / "exact.gguf")
+    f32 = gguf.GGMLQuantizationType.F32
+    return Peer(folder / "exact.gguf", arguments.window, f32), Peer(path, arguments.window, f32)
+
+
 def check_perplexity(halftone, model, name, folder, text, arguments):
     options, sites = FORMATS[name]
     path = folder / "written.gguf"
     halftone.compress(model, path, options, sites)
-    windows = windows_to_score(halftone, path, text, arguments)
-    ours = halftone.perplexity(path, text, arguments.tokens, arguments.window, *arguments.eval_flags)
-    theirs = Peer(path, arguments.window, gguf.GGMLQuantizationType.F32).perplexity(windows)
-    ok = four_digits_agree(ours, theirs)
-    print(f"| {name} | {tensor_types(path)} | {ours:.5f} | {theirs:.5f} | {ours / theirs - 1:+.1e} | "
+    values = perplexities(halftone, path, *peers_of(path, folder, arguments), text, arguments)
+    ok = four_digits_agree(values[0], values[1])
+    print(f"| {name} | {tensor_types(path)} | {' | '.join(f'{value:.5f}' for value in values)} | "
           f"{'ok' if ok else 'FAILED'} |", flush=True)
     return ok, []
 
 
 def check_format(halftone, model, name, folder, text, arguments):
     options, sites = FORMATS[name]
-    path, exact_path = folder / "written.gguf", folder / "exact.gguf"
+    path = folder / "written.gguf"
     halftone.compress(model, path, options, sites)
-    write_f32_gguf(path, exact_path)
-    direct = Peer(path, arguments.window, gguf.GGMLQuantizationType.F32)
-    exact = Peer(exact_path, arguments.window, gguf.GGMLQuantizationType.F32)
+    exact, direct = peers_of(path, folder, arguments)
     ok, exact_texts, direct_texts, notes = check_texts(halftone, path, direct, exact, arguments.count)
-
-    windows = windows_to_score(halftone, path, text, arguments)
-    values = []
-    for weights, peer in (("f32", exact), ("stored", direct)):
-        ours = halftone.perplexity(path, text, arguments.tokens, arguments.window, "--weights", weights)
-        theirs = peer.perplexity(windows)
-        values += [ours, theirs]
-        limit = MAX_PERPLEXITY_RATIO[gguf.GGUFReader(path).fields["general.architecture"].contents()]
-        if weights == "f32" and not abs(math.log(ours / theirs)) <= limit:
-            ok = False
-            notes.append(f"exact perplexities {ours} and {theirs} differ by more than {limit:g} of themselves")
+    values = perplexities(halftone, path, exact, direct, text, arguments)
+    limit = MAX_PERPLEXITY_RATIO[gguf.GGUFReader(path).fields["general.architecture"].contents()]
+    if not abs(math.log(values[0] / values[1])) <= limit:
+        ok = False
+        notes.append(f"exact perplexities {values[0]} and {values[1]} differ by more than {limit:g} of themselves")
     print(f"| {name} | {tensor_types(path)} | {exact_texts} | {direct_texts} | "
           f"{' | '.join(f'{value:.5f}' for value in values)} | {'ok' if ok else 'FAILED'} |", flush=True)
     return ok, notes
@@ -225,7 +231,8 @@ def print_head(arguments):
           f"{'' if arguments.perplexity_only else f'{len(PROMPTS)} prompts of {arguments.count} greedy tokens, '}perplexity over "
           f"{arguments.tokens} tokens in windows of {arguments.window}\n")
     if arguments.perplexity_only:
-        print("| written | tensors | perplexity, ours | llama.cpp | difference | |\n|---|---|---|---|---|---|", flush=True)
+        print("| written | tensors | perplexity exact, ours | llama.cpp | perplexity direct, ours | llama.cpp | |\n"
+              "|---|---|---|---|---|---|---|", flush=True)
     else:
         print("| written | tensors | equal texts, exact | equal texts, direct | perplexity exact, ours | llama.cpp | "
               "perplexity direct, ours | llama.cpp | |\n|---|---|---|---|---|---|---|---|---|", flush=True)
@@ -237,8 +244,7 @@ def main():
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build" / "bin" / "halftone")
     parser.add_argument("--text", type=pathlib.Path, default=ROOT / "texts" / "evaluation.txt")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, help="default: all, or Q4_0 and Q8_0")
-    parser.add_argument("--perplexity-only", action="store_true", help="both as they run the file; see above")
-    parser.add_argument("--eval-flags", nargs="+", default=[], help="more flags of 'halftone eval' (--perplexity-only)")
+    parser.add_argument("--perplexity-only", action="store_true", help="no texts; exact perplexities must agree to 4 digits")
     parser.add_argument("--count", type=int, default=48, help="tokens to generate (default 48)")
     parser.add_argument("--tokens", type=int, default=2048, help="tokens to score (default 2048)")
     parser.add_argument("--window", type=int, default=512, help="tokens in a window (default 512)")
