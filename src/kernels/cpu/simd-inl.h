@@ -366,4 +366,14 @@ static inline F exp2_negative(F x) {
   return scale_by_power(p, n);
 }
 
+inline constexpr int32_t kInfinityBits = 0x7f800000;
+
+/// Bits of max|x|: floats without their sign compare like integers, and anything not finite comes out on top.
+static inline int32_t magnitude_bits(const float* x, int64_t k) {
+  const I mask = set_int(0x7fffffff);
+  I top = set_int(0);
+  for (int64_t i = 0; i < k; i += kLanes) top = max_int(bit_and(as_int(load(x + i, k - i)), mask), top);
+  return maximum_int(top);
+}
+
 }  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE

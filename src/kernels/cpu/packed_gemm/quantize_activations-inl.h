@@ -6,16 +6,7 @@
 
 namespace halftone::kernels::HALFTONE_ISA_NAMESPACE {
 
-inline constexpr int32_t kInfinity = 0x7f800000;
 inline constexpr float kLargestHalf = 65504;
-
-/// Bits of max|x|: floats without their sign compare like integers, and anything not finite comes out on top.
-static int32_t magnitude(const float* x, int64_t k) {
-  const I mask = set_int(0x7fffffff);
-  I top = set_int(0);
-  for (int64_t i = 0; i < k; i += kLanes) top = max_int(bit_and(as_int(load(x + i, k - i)), mask), top);
-  return maximum_int(top);
-}
 
 /// Codes of the 32 elements at x, `left` of them real, and their sum.
 static int32_t unit_codes(const float* x, int64_t left, float inverse, int8_t* codes) {
@@ -36,8 +27,8 @@ static void clear(int8_t* codes, int64_t begin, int64_t end) {
 static float inverse_of(float top) { return top > 127 / 3.4e38f ? 127 / top : 0; }  // else 127 / top overflows
 
 static bool by_row(const float* x, int64_t k, int8_t* codes, int64_t code_stride, float* scales, int32_t* sums) {
-  const int32_t bits = magnitude(x, k);
-  const bool finite = bits < kInfinity;
+  const int32_t bits = magnitude_bits(x, k);
+  const bool finite = bits < kInfinityBits;
   const float top = finite ? __builtin_bit_cast(float, bits) : 0;
   *scales = finite ? top / 127 : __builtin_nanf("");
   int64_t i = 0;
@@ -50,8 +41,8 @@ static bool by_unit(const float* x, int64_t k, int8_t* codes, int64_t code_strid
   bool finite = true;
   int64_t i = 0;
   for (; i < k; i += 32) {
-    const int32_t bits = magnitude(x + i, k - i < 32 ? k - i : 32);
-    if (bits >= kInfinity) {
+    const int32_t bits = magnitude_bits(x + i, k - i < 32 ? k - i : 32);
+    if (bits >= kInfinityBits) {
       finite = false;
       clear(codes, i, i + 32);
       scales[i / 32] = __builtin_nanf("");

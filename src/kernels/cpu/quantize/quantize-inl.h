@@ -6,17 +6,8 @@
 
 namespace halftone::kernels::HALFTONE_ISA_NAMESPACE {
 
-inline constexpr int32_t kInfinityBits = 0x7f800000;
 inline constexpr uint16_t kHalfNaN = 0x7e00;
 inline constexpr uint16_t kHalfOne = 0x3c00;
-
-/// Bits of max|x|: floats without their sign compare like integers, and anything not finite comes out on top.
-static int32_t magnitude_bits(const float* x, int64_t k) {
-  const I mask = set_int(0x7fffffff);
-  I top = set_int(0);
-  for (int64_t i = 0; i < k; i += kLanes) top = max_int(bit_and(as_int(load(x + i, k - i)), mask), top);
-  return maximum_int(top);
-}
 
 inline constexpr int64_t kLanesOfCache = 16;  // tokens that keys and scales are interleaved by: kKvGroup
 
