@@ -4,7 +4,10 @@ add_library(halftone_options INTERFACE)
 target_compile_options(halftone_options INTERFACE -Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers
                                                   -ffp-contract=off)
 target_include_directories(halftone_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+# Tests of whole models take minutes, and sanitizers make them several times as slow.
+set(HALFTONE_MODEL_TEST_SECONDS 900)
 if(HALFTONE_SANITIZE)
+  set(HALFTONE_MODEL_TEST_SECONDS 5400)
   target_compile_options(halftone_options INTERFACE -fsanitize=${HALFTONE_SANITIZE} -fno-omit-frame-pointer
                                                     -fno-sanitize-recover=all)
   target_link_options(halftone_options INTERFACE -fsanitize=${HALFTONE_SANITIZE})
@@ -37,7 +40,7 @@ function(_halftone_tests target label)
     add_executable(${target}_model_test ${model_tests})
     target_link_libraries(${target}_model_test PRIVATE ${target} GTest::gtest GTest::gmock GTest::gtest_main)
     add_test(NAME ${target}_model_test COMMAND ${target}_model_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${target}_model_test PROPERTIES LABELS model)
+    set_tests_properties(${target}_model_test PROPERTIES LABELS model TIMEOUT ${HALFTONE_MODEL_TEST_SECONDS})
   endif()
 endfunction()
 
