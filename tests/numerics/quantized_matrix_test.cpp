@@ -66,7 +66,7 @@ TEST(QuantizedMatrix, EveryCombinationGivesTheNearestValueThatItsBlockCanHold) {
     for (const char* layout : {"tensor", "row", "channel", "group:8", "block:2x4", "token", "token-head:13"})
       for (const ScaleFormat& scale : kScaleFormats)
         for (const char* rule : {"absmax", "truncation-free", "ocp-floor", "ceil", "even", "absmean"}) {
-          const MatrixFormat format{element, parse_scale_layout(layout), scale, parse_scale_rule(rule)};
+          const MatrixFormat format{element, parse_scale_granularity(layout), scale, parse_scale_rule(rule)};
           if (element.bits > 8 || element.dimension > 1 || !validates(format, kRows, kColumns)) continue;
           ++combinations;
           const QuantizedMatrix matrix = quantize_matrix(format, x, kRows, kColumns);
@@ -215,7 +215,8 @@ TEST(QuantizedMatrix, VectorCodebooksTakeTheNearestEntry) {
   const std::vector<float> entries = normal_matrix(20 * 4, 23);
   const Codebook codebook("lattice", entries, 4);
   const std::vector<float> x = normal_matrix(6 * 12, 29);
-  const MatrixFormat format{codebook.format(), parse_scale_layout("row"), find_scale_format("f32"), ScaleRule::AbsMax};
+  const MatrixFormat format{codebook.format(), parse_scale_granularity("row"), find_scale_format("f32"),
+                            ScaleRule::AbsMax};
   const QuantizedMatrix matrix = quantize_matrix(format, x, 6, 12);
   ASSERT_EQ(matrix.codes.size(), 18u);
   const std::vector<float> back = round_trip(matrix), scales = matrix.scale_values();

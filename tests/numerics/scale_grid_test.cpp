@@ -15,7 +15,7 @@ TEST(ScaleGrid, WindowsTileTheMatrixAndAgreeWithTheIndex) {
   for (const char* name : {"tensor", "row", "channel", "token", "group:1", "group:7", "group:32", "group:1000",
                            "block:1x128", "block:32x32", "block:128x128", "block:32x1", "block:3x5", "token-head:13"})
     for (const auto& [rows, columns] : {std::pair<int64_t, int64_t>{1, 13}, {33, 65}, {129, 130}, {64, 26}, {5, 1}}) {
-      const ScaleLayout layout = parse_scale_layout(name);
+      const ScaleGranularity layout = parse_scale_granularity(name);
       EXPECT_EQ(to_string(layout), name);
       if (layout.sharing == ScaleSharing::TokenHead && columns % 13 != 0) continue;
       const ScaleGrid grid(layout, rows, columns);
@@ -35,7 +35,7 @@ TEST(ScaleGrid, WindowsTileTheMatrixAndAgreeWithTheIndex) {
 }
 
 TEST(ScaleGrid, CountsAreThoseOfTheGranularity) {
-  const auto count = [](const char* name) { return ScaleGrid(parse_scale_layout(name), 130, 260).count(); };
+  const auto count = [](const char* name) { return ScaleGrid(parse_scale_granularity(name), 130, 260).count(); };
   EXPECT_EQ(count("tensor"), 1);
   EXPECT_EQ(count("row"), 130);
   EXPECT_EQ(count("token"), 130);
@@ -48,7 +48,7 @@ TEST(ScaleGrid, CountsAreThoseOfTheGranularity) {
 }
 
 TEST(ScaleGrid, SquareBlocksServeTheTransposedMatrix) {
-  const ScaleLayout layout = parse_scale_layout("block:32x32");
+  const ScaleGranularity layout = parse_scale_granularity("block:32x32");
   const ScaleGrid grid(layout, 70, 100), transposed(layout, 100, 70);
   for (int64_t row = 0; row < 70; ++row)
     for (int64_t column = 0; column < 100; ++column) {
@@ -61,8 +61,8 @@ TEST(ScaleGrid, SquareBlocksServeTheTransposedMatrix) {
 TEST(ScaleGrid, WrongSizesAreErrors) {
   for (const char* name : {"", "rows", "group", "group:0", "group:-4", "group:4x4", "block:32", "block:32x",
                            "block:ax3", "tensor:1", "token-head", "group:99999999999999999999", "group:8 "})
-    EXPECT_THROW(parse_scale_layout(name), InvalidArgument) << name;
-  EXPECT_THROW(ScaleGrid(parse_scale_layout("token-head:48"), 4, 100), InvalidArgument);
+    EXPECT_THROW(parse_scale_granularity(name), InvalidArgument) << name;
+  EXPECT_THROW(ScaleGrid(parse_scale_granularity("token-head:48"), 4, 100), InvalidArgument);
   EXPECT_THROW(ScaleGrid({}, 0, 4), InvalidArgument);
   EXPECT_THROW(ScaleGrid({}, 4, -1), InvalidArgument);
   EXPECT_THROW(ScaleGrid({}, int64_t{1} << 40, int64_t{1} << 40), InvalidArgument);

@@ -171,7 +171,7 @@ std::vector<FormatCase> format_cases() {
   std::vector<FormatCase> cases;
   for (const ElementFormat& element : kElementFormats)
     for (const Choice& choice : choices_for(element)) {
-      const MatrixFormat format{element, parse_scale_layout(choice.layout), find_scale_format(choice.scale),
+      const MatrixFormat format{element, parse_scale_granularity(choice.layout), find_scale_format(choice.scale),
                                 choice.rule};
       cases.push_back({to_string(format), format});
     }

@@ -147,7 +147,8 @@ MatrixFormat parse_matrix_format(std::string_view text) {
   if (!(words >> element >> layout >> scale >> rule) || words >> rest)
     throw InvalidArgument(
         "matrix format '{}' is not 'ELEMENT GRANULARITY SCALE RULE', as in 'int4 group:128 f16 absmax'", text);
-  return {find_element_format(element), parse_scale_layout(layout), find_scale_format(scale), parse_scale_rule(rule)};
+  return {find_element_format(element), parse_scale_granularity(layout), find_scale_format(scale),
+          parse_scale_rule(rule)};
 }
 
 std::vector<float> QuantizedMatrix::scale_values() const {

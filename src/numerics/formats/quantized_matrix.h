@@ -24,7 +24,7 @@ namespace halftone {
 
 struct MatrixFormat {
   ElementFormat element = kInt8;
-  ScaleLayout layout;
+  ScaleGranularity layout;
   ScaleFormat scale = kScaleFormats[0];
   ScaleRule rule = ScaleRule::AbsMax;
 

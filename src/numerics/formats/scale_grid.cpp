@@ -19,28 +19,28 @@ std::optional<int64_t> parse_size(std::string_view text) {
   return size;
 }
 
-std::optional<ScaleLayout> parse_sized(std::string_view name, std::string_view sizes) {
+std::optional<ScaleGranularity> parse_sized(std::string_view name, std::string_view sizes) {
   if (name == "block") {
     const size_t cross = sizes.find('x');
     if (cross == std::string_view::npos) return std::nullopt;
     const auto rows = parse_size(sizes.substr(0, cross)), columns = parse_size(sizes.substr(cross + 1));
     if (!rows || !columns) return std::nullopt;
-    return ScaleLayout{ScaleSharing::Block, *rows, *columns};
+    return ScaleGranularity{ScaleSharing::Block, *rows, *columns};
   }
   const auto size = parse_size(sizes);
   if (!size || (name != "group" && name != "token-head")) return std::nullopt;
-  return ScaleLayout{name == "group" ? ScaleSharing::Group : ScaleSharing::TokenHead, 1, *size};
+  return ScaleGranularity{name == "group" ? ScaleSharing::Group : ScaleSharing::TokenHead, 1, *size};
 }
 
-std::optional<ScaleLayout> parse_unsized(std::string_view name) {
+std::optional<ScaleGranularity> parse_unsized(std::string_view name) {
   for (const auto sharing : {ScaleSharing::Tensor, ScaleSharing::Row, ScaleSharing::Channel, ScaleSharing::Token})
-    if (to_string(ScaleLayout{sharing}) == name) return ScaleLayout{sharing};
+    if (to_string(ScaleGranularity{sharing}) == name) return ScaleGranularity{sharing};
   return std::nullopt;
 }
 
 }  // namespace
 
-std::string to_string(const ScaleLayout& layout) {
+std::string to_string(const ScaleGranularity& layout) {
   switch (layout.sharing) {
     case ScaleSharing::Tensor:
       return "tensor";
@@ -60,7 +60,7 @@ std::string to_string(const ScaleLayout& layout) {
   return "?";
 }
 
-ScaleLayout parse_scale_layout(std::string_view text) {
+ScaleGranularity parse_scale_granularity(std::string_view text) {
   const size_t colon = text.find(':');
   const auto layout = colon == std::string_view::npos ? parse_unsized(text)
                                                       : parse_sized(text.substr(0, colon), text.substr(colon + 1));
@@ -68,7 +68,7 @@ ScaleLayout parse_scale_layout(std::string_view text) {
   return *layout;
 }
 
-ScaleGrid::ScaleGrid(const ScaleLayout& layout, int64_t rows, int64_t columns)
+ScaleGrid::ScaleGrid(const ScaleGranularity& layout, int64_t rows, int64_t columns)
     : rows_(rows), columns_(columns), block_rows_(1), block_columns_(1) {
   constexpr int64_t kMaxElements = int64_t{1} << 62;
   if (rows < 1 || columns < 1 || rows > kMaxElements / columns)

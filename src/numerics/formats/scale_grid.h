@@ -1,13 +1,13 @@
 // Which elements of a matrix share a scale. Every granularity is a block size; the grid of blocks is the one map from
 // an element to its scale.
 //
-//   tensor         [rows, columns]   one scale
-//   row            [1, columns]      weights [N, K]: an output channel
-//   channel        [rows, 1]         activations [T, C]: a channel
-//   group:G        [1, G]            G elements along a row; the last group of a row may be short
-//   block:RxC      [R, C]            e.g. 1x128, 32x32, 128x128, or 32x1 for groups down a column; may be short at the
-//   edges token          [1, columns]      activations [T, C]: a token token-head:D   [1, D]            [T, H * D]: a
-//   head of a token; D must divide the columns
+//   tensor        [rows, columns]  one scale
+//   row           [1, columns]     weights [N, K]: an output channel
+//   channel       [rows, 1]        activations [T, C]: a channel
+//   group:G       [1, G]           G elements along a row; the last group of a row may be short
+//   block:RxC     [R, C]           1x128, 32x32, 128x128, or 32x1 for groups down a column; short at the edges
+//   token         [1, columns]     activations [T, C]: a token
+//   token-head:D  [1, D]           [T, H * D]: a head of a token; D must divide the columns
 //
 // Scale index = block row * grid_columns + block column. Where R = C, transposing a matrix only transposes the grid.
 #pragma once
@@ -21,17 +21,17 @@ namespace halftone {
 enum class ScaleSharing : uint8_t { Tensor, Row, Channel, Group, Block, Token, TokenHead };
 
 /// A granularity with its sizes, not yet tied to a matrix.
-struct ScaleLayout {
+struct ScaleGranularity {
   ScaleSharing sharing = ScaleSharing::Tensor;
   int64_t block_rows = 1;     ///< Block
   int64_t block_columns = 1;  ///< Group, Block and TokenHead
-  bool operator==(const ScaleLayout&) const = default;
+  bool operator==(const ScaleGranularity&) const = default;
 };
 
 /// "tensor", "row", "channel", "group:128", "block:32x32", "token", "token-head:64".
-std::string to_string(const ScaleLayout& layout);
+std::string to_string(const ScaleGranularity& layout);
 /// Inverse of to_string; throws InvalidArgument showing the accepted forms.
-ScaleLayout parse_scale_layout(std::string_view text);
+ScaleGranularity parse_scale_granularity(std::string_view text);
 
 /// Rows first_row .. end_row - 1 and columns first_column .. end_column - 1.
 struct MatrixWindow {
@@ -43,7 +43,7 @@ class ScaleGrid {
  public:
   /// Throws InvalidArgument naming the size that does not fit: sizes below 1, a head dimension that does not divide the
   /// columns, or a matrix of more than 2^62 elements.
-  ScaleGrid(const ScaleLayout& layout, int64_t rows, int64_t columns);
+  ScaleGrid(const ScaleGranularity& layout, int64_t rows, int64_t columns);
 
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }

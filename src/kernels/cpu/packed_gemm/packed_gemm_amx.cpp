@@ -16,12 +16,13 @@ constexpr int kTokens = 16;           // rows of a tile register
 constexpr int64_t kTokenChunk = 256;  // activations that stay in the second-level cache while weight tiles pass
 constexpr int64_t kSignedUnit = 512;  // bytes of a unit of 16 rows as signed bytes
 constexpr int kSumsSize = 256;        // int32 sums of a tile register
-// A stored tile is not forwarded to loads: folds follow this many units behind the matrix instructions.
+// Folds follow this many units behind the matrix instructions, so that loads do not wait for stored tiles. Measured on
+// Emerald Rapids: 1 and 2 are equal, 4 costs 6 % and 12 costs 20 %.
 constexpr int kDistance = 2;
 constexpr int kRing = 8;
 static_assert(kRing * kSumsSize * 4 <= kAmxRingBytes);
 
-// Tile registers. An instruction takes some 50 cycles and a new one could start every 16, so four sums take turns.
+// Tile registers. A product's result is there long after the next product could start, so sums take turns.
 constexpr int kSums = 0, kX = 4, kW = 6;  // 4 of sums, 2 of activations, 2 of weights
 
 // The compiler's intrinsics take literal register numbers only, and g++ 12's do not say that they touch memory.
