@@ -64,7 +64,8 @@ Isa detect() {
   if (!saves(0x6) || !has(extended.b, {5})) return Isa::Scalar;  // SSE and AVX state; AVX2
   const bool avx512 = saves(0xe6) && has(extended.b, {16, 17, 30, 31}) && has(extended.c, {11});  // F DQ BW VL; VNNI
   if (!avx512) return Isa::Avx2;
-  const bool amx = saves(0x60000) && has(extended.d, {22, 24, 25});  // bf16, tile, int8
+  const bool bf16 = has(cpuid(7, 1).a, {5});                                 // AVX512_BF16
+  const bool amx = bf16 && saves(0x60000) && has(extended.d, {22, 24, 25});  // bf16, tile, int8
   return amx && ask_for_amx_tiles() ? Isa::Amx : Isa::Avx512;
 }
 #else

@@ -15,7 +15,8 @@ std::string_view to_string(Isa isa);
 Isa parse_isa(std::string_view name);
 
 /// The best level this CPU and operating system allow. AVX2 means AVX2+FMA+F16C; AVX-512 means F, BW, VL, DQ, VNNI;
-/// AMX means AVX-512 plus int8 and bf16 tiles, with the operating system's permission asked for and granted.
+/// AMX means AVX-512 plus AVX512_BF16 and int8 and bf16 tiles, with the operating system's permission asked for and
+/// granted.
 Isa detected_isa();
 /// detected_isa(), lowered to the environment variable HALFTONE_ISA when that is set.
 Isa usable_isa();

@@ -26,11 +26,18 @@ class Workspace {
   size_t capacity_ = 0;
 };
 
+/// What kernels may round the operands of long matrix products to, where that is much faster.
+enum class ProductPrecision : uint8_t {
+  Full,  ///< nothing beyond what a layer's own formats ask for: a prompt gives the same bits as its tokens one by one
+  BFloat16,  ///< bf16, summed in f32: prompts of many tokens, on machines with matrix instructions for it
+};
+
 struct ExecContext {
   ThreadPool& pool;
   Workspace& workspace;
   Arena& arena;  ///< results that live as long as a step
   Isa isa = usable_isa();
+  ProductPrecision products = ProductPrecision::Full;
   void* stream = nullptr;  ///< CUDA stream; unused on the CPU
 };
 

@@ -67,6 +67,17 @@ void parse_into(std::string_view owner, const OptionInfo& info, const std::strin
   value = text;
 }
 
+void parse_into(std::string_view owner, const OptionInfo& info, const std::string& text, const Checked& checked,
+                std::string& value) {
+  try {
+    checked.check(text);
+  } catch (const InvalidArgument& problem) {
+    throw InvalidArgument("{}: option {} = '{}' is not accepted: {}; it takes {} ({})", owner, info.name, text,
+                          problem.what(), info.accepted, info.help);
+  }
+  value = text;
+}
+
 OptionInfo describe(std::string_view name, int64_t value, const Range& range, std::string_view help) {
   return {std::string(name), "int", std::to_string(value),
           fmt::format("{} .. {}", static_cast<int64_t>(range.min), static_cast<int64_t>(range.max)), std::string(help)};
@@ -84,6 +95,10 @@ OptionInfo describe(std::string_view name, bool value, std::string_view help) {
 OptionInfo describe(std::string_view name, const std::string& value, const Choices* choices, std::string_view help) {
   return {std::string(name), "text", value,
           choices == nullptr ? "any text" : fmt::format("{}", fmt::join(choices->values, " | ")), std::string(help)};
+}
+
+OptionInfo describe(std::string_view name, const std::string& value, const Checked& checked, std::string_view help) {
+  return {std::string(name), "text", value, checked.accepted, std::string(help)};
 }
 
 void reject_unknown(std::string_view owner, const std::vector<OptionInfo>& known, const OptionValues& values) {

@@ -38,6 +38,12 @@ struct Choices {
   std::vector<std::string> values;
 };
 
+/// A text option whose values are too many to list: `check` throws InvalidArgument, saying why, for what is none.
+struct Checked {
+  std::string accepted;  ///< for a person
+  void (*check)(const std::string& text);
+};
+
 /// One option, described for a person.
 struct OptionInfo {
   std::string name;
@@ -62,11 +68,14 @@ void parse_into(std::string_view owner, const OptionInfo& info, const std::strin
 void parse_into(std::string_view owner, const OptionInfo& info, const std::string& text, bool& value);
 void parse_into(std::string_view owner, const OptionInfo& info, const std::string& text, const Choices* choices,
                 std::string& value);
+void parse_into(std::string_view owner, const OptionInfo& info, const std::string& text, const Checked& checked,
+                std::string& value);
 
 OptionInfo describe(std::string_view name, int64_t value, const Range& range, std::string_view help);
 OptionInfo describe(std::string_view name, double value, const Range& range, std::string_view help);
 OptionInfo describe(std::string_view name, bool value, std::string_view help);
 OptionInfo describe(std::string_view name, const std::string& value, const Choices* choices, std::string_view help);
+OptionInfo describe(std::string_view name, const std::string& value, const Checked& checked, std::string_view help);
 
 void reject_unknown(std::string_view owner, const std::vector<OptionInfo>& known, const OptionValues& values);
 Json& json_member(Json& object, std::string_view name);
@@ -81,6 +90,7 @@ class Describer {
   void operator()(std::string_view n, double& v, Range r, std::string_view h) { add(describe(n, v, r, h)); }
   void operator()(std::string_view n, bool& v, std::string_view h) { add(describe(n, v, h)); }
   void operator()(std::string_view n, std::string& v, Choices c, std::string_view h) { add(describe(n, v, &c, h)); }
+  void operator()(std::string_view n, std::string& v, Checked c, std::string_view h) { add(describe(n, v, c, h)); }
   void operator()(std::string_view n, std::string& v, std::string_view h) { add(describe(n, v, nullptr, h)); }
   std::vector<OptionInfo> infos;
 
@@ -102,6 +112,9 @@ class Reader {
   }
   void operator()(std::string_view n, std::string& v, Choices c, std::string_view h) {
     if (const auto* text = find(n)) parse_into(owner_, describe(n, v, &c, h), *text, &c, v);
+  }
+  void operator()(std::string_view n, std::string& v, Checked c, std::string_view h) {
+    if (const auto* text = find(n)) parse_into(owner_, describe(n, v, c, h), *text, c, v);
   }
   void operator()(std::string_view n, std::string& v, std::string_view h) {
     if (const auto* text = find(n)) parse_into(owner_, describe(n, v, nullptr, h), *text, nullptr, v);

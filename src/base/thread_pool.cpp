@@ -1,6 +1,7 @@
-// Persistent workers, each with its own ticket: a call hands a range to exactly the workers it needs. A caller that is
-// done with its own range takes over ranges whose worker has not begun, so a worker that waits for a core on a busy
-// machine delays nobody. Which thread runs a range changes nothing else: ranges and worker numbers stay.
+// Persistent workers, each with its own ticket: a call hands a share to exactly the workers it needs. A thread takes
+// its own share in pieces, half of what is left at a time, so that it meets the same data in every loop, and then helps
+// with the shares of others: cores that are slower than their neighbours, or busy with other work, delay nobody for
+// long.
 //
 // Idle workers spin for kSpin, since the next kernel of a model usually follows within microseconds, and then sleep on
 // a condition variable, since the machine may be shared. With more threads than cores nobody spins: the spinner would
@@ -23,6 +24,7 @@ namespace halftone {
 namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(80);
+constexpr int64_t kPieces = 8;  // of a share at most; more cost more claims than they save waiting
 
 int available_cores() {
   cpu_set_t set;
@@ -79,10 +81,10 @@ struct Bed {
 struct ThreadPool::State {
   struct alignas(64) Worker {
     std::atomic<uint32_t> ticket{0};  // number of the latest call
-    std::atomic<uint32_t> taken{0};   // number of the latest call whose range somebody took
+    std::atomic<uint32_t> taken{0};   // number of the latest call that was answered
 
     bool idle() const { return taken.load() == ticket.load(); }
-    /// True for one thread a call: the one that must run the range.
+    /// True for one thread a call: the worker, or the caller that needs it no more.
     bool take() {
       uint32_t call = ticket.load();
       uint32_t before = call - 1;
@@ -93,16 +95,31 @@ struct ThreadPool::State {
     std::thread thread;
   };
 
+  /// What is left of a thread's part of the loop.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0, smallest = 1;  // of a piece, a multiple of the grain
+
+    bool claim(int64_t& begin, int64_t& piece_end) {
+      begin = next.load(std::memory_order_relaxed);
+      while (begin < end) {
+        const int64_t half = ((end - begin) / 2 + smallest - 1) / smallest * smallest;
+        piece_end = std::min(end, begin + std::max(smallest, half));
+        if (next.compare_exchange_weak(begin, piece_end, std::memory_order_relaxed)) return true;
+      }
+      return false;
+    }
+  };
+
   int threads;
   bool spin;
+  std::vector<Share> shares;    // one a thread
   std::vector<Worker> workers;  // threads - 1 of them; worker i of the vector is number i + 1
   std::mutex callers;           // one loop at a time
 
   // The loop in progress, written before tickets change.
   Function function = nullptr;
   void* context = nullptr;
-  int64_t count = 0;
-  int64_t grain = 1;
   int parts = 1;
   bool stop = false;
   alignas(64) std::atomic<int> pending{0};
@@ -111,13 +128,28 @@ struct ThreadPool::State {
   explicit State(int thread_count)
       : threads(thread_count),
         spin(thread_count <= available_cores()),
+        shares(static_cast<size_t>(thread_count)),
         workers(static_cast<size_t>(thread_count - 1)) {}
 
-  void run_part(int part) const {
+  /// Shares of whole grains, as equal as they come.
+  void divide(int64_t count, int64_t grain) {
     const int64_t blocks = (count + grain - 1) / grain;
-    const int64_t begin = blocks * part / parts * grain;
-    const int64_t end = std::min(count, blocks * (part + 1) / parts * grain);
-    if (begin < end) function(context, begin, end, part);
+    for (int part = 0; part < parts; ++part) {
+      Share& share = shares[static_cast<size_t>(part)];
+      const int64_t begin = blocks * part / parts, end = blocks * (part + 1) / parts;
+      share.next.store(begin * grain, std::memory_order_relaxed);
+      share.end = std::min(count, end * grain);
+      share.smallest = std::max<int64_t>(1, (end - begin) / kPieces) * grain;
+    }
+  }
+
+  /// One's own share first, then what the others have left.
+  void run_shares(int number) {
+    for (int i = 0; i < parts; ++i) {
+      Share& share = shares[static_cast<size_t>((number + i) % parts)];
+      int64_t begin, end;
+      while (share.claim(begin, end)) function(context, begin, end, number);
+    }
   }
 
   void work(int number) {
@@ -126,8 +158,8 @@ struct ThreadPool::State {
     for (;;) {
       if (!spin_until(spin, called)) self.bed.sleep_until(called);
       if (!self.take()) continue;  // the caller was faster
-      if (stop) return;            // the loop's description may be read only now that the caller waits for this range
-      run_part(number);
+      if (stop) return;            // the loop's description may be read only now that the caller waits for this thread
+      run_shares(number);
       if (pending.fetch_sub(1) == 1) caller.wake();
     }
   }
@@ -168,17 +200,14 @@ void ThreadPool::run(int64_t count, int64_t grain, Function function, void* cont
   const std::lock_guard one_at_a_time(s.callers);
   s.function = function;
   s.context = context;
-  s.count = count;
-  s.grain = grain;
   s.parts = parts;
+  s.divide(count, grain);
   s.pending.store(parts - 1);
   for (int part = 1; part < parts; ++part) s.call(s.workers[static_cast<size_t>(part - 1)]);
-  s.run_part(0);
-  for (int part = parts - 1; part > 0; --part) {
-    if (!s.workers[static_cast<size_t>(part - 1)].take()) continue;
-    s.run_part(part);
-    s.pending.fetch_sub(1);
-  }
+  s.run_shares(0);
+  // All is taken. Who has not begun need not; who has is waited for.
+  for (int part = parts - 1; part > 0; --part)
+    if (s.workers[static_cast<size_t>(part - 1)].take()) s.pending.fetch_sub(1);
   const auto done = [&] { return s.pending.load() == 0; };
   if (!spin_until(s.spin, done)) s.caller.sleep_until(done);
 }

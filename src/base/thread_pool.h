@@ -19,9 +19,15 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const;
+  /// A grain that gives every thread one range of `count` items, itself a multiple of `grain`.
+  int64_t whole_share(int64_t count, int64_t grain = 1) const {
+    const int64_t blocks = (count + grain - 1) / grain;
+    return std::max<int64_t>(1, (blocks + threads() - 1) / threads()) * grain;
+  }
 
-  /// Calls body(begin, end, worker) on disjoint ranges that cover [0, count); 0 <= worker < threads(). Inner
-  /// boundaries are multiples of `grain`. Returns when all are done. A body must not throw and must not call
+  /// Calls body(begin, end, worker) on disjoint ranges that cover [0, count); 0 <= worker < threads(), and no worker
+  /// runs two at a time. Inner boundaries are multiples of `grain`; a thread has several ranges unless the
+  /// grain is whole_share(count). Returns when all are done. A body must not throw and must not call
   /// parallel_for of the same pool.
   template <class Body>
   void parallel_for(int64_t count, int64_t grain, Body&& body) {

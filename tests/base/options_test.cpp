@@ -12,12 +12,17 @@ namespace {
 
 using testing::HasSubstr;
 
+void check_even(const std::string& text) {
+  if (text.size() != 1 || (text[0] - '0') % 2 != 0) throw InvalidArgument("{} is odd", text);
+}
+
 struct Sample {
   int64_t group_size = 64;
   double damping = 0.01;
   bool symmetric = true;
   std::string rule = "absmax";
   std::string note;
+  std::string even = "2";
   template <class Visitor>
   void visit(Visitor& v) {
     v("group_size", group_size, Range{32, 256}, "weights that share a scale");
@@ -25,6 +30,7 @@ struct Sample {
     v("symmetric", symmetric, "no zero points");
     v("rule", rule, Choices{"absmax", "mse"}, "how a scale is found");
     v("note", note, "kept in the artifact");
+    v("even", even, Checked{"an even digit", check_even}, "half of it is used");
   }
 };
 
@@ -50,6 +56,8 @@ TEST(Options, ReadsEveryType) {
   EXPECT_FALSE(options.symmetric);
   EXPECT_EQ(options.rule, "mse");
   EXPECT_EQ(options.note, "a=b, c");
+  read_options("method sample", {{"even", "8"}}, options);
+  EXPECT_EQ(options.even, "8");
   read_options("method sample", {}, options);
   EXPECT_EQ(options.group_size, 128) << "what is not named stays";
 }
@@ -74,12 +82,14 @@ TEST(Options, RefusalsNameOwnerOptionValueAndRange) {
     EXPECT_THAT(refusal({{"damping", bad}}), HasSubstr("damping"));
   EXPECT_THAT(refusal({{"symmetric", "maybe"}}), HasSubstr("true | false"));
   EXPECT_THAT(refusal({{"rule", "max"}}), HasSubstr("absmax | mse"));
+  for (const char* part : {"method sample", "even = '3'", "3 is odd", "an even digit", "half of it"})
+    EXPECT_THAT(refusal({{"even", "3"}}), HasSubstr(part));
 }
 
 TEST(Options, UnknownNameListsTheKnownOnes) {
   const std::string message = refusal({{"groupsize", "64"}});
   EXPECT_THAT(message, HasSubstr("'groupsize'"));
-  EXPECT_THAT(message, HasSubstr("group_size, damping, symmetric, rule, note"));
+  EXPECT_THAT(message, HasSubstr("group_size, damping, symmetric, rule, note, even"));
 }
 
 TEST(Options, ARefusalLeavesTheOptionsAlone) {
@@ -90,7 +100,7 @@ TEST(Options, ARefusalLeavesTheOptionsAlone) {
 
 TEST(Options, DescribesInOrder) {
   const auto infos = describe_options<Sample>();
-  ASSERT_EQ(infos.size(), 5u);
+  ASSERT_EQ(infos.size(), 6u);
   EXPECT_EQ(infos[0].name, "group_size");
   EXPECT_EQ(infos[0].type, "int");
   EXPECT_EQ(infos[0].default_value, "64");
@@ -101,6 +111,8 @@ TEST(Options, DescribesInOrder) {
   EXPECT_EQ(infos[3].accepted, "absmax | mse");
   EXPECT_EQ(infos[4].accepted, "any text");
   EXPECT_EQ(infos[4].help, "kept in the artifact");
+  EXPECT_EQ(infos[5].accepted, "an even digit");
+  EXPECT_EQ(infos[5].default_value, "2");
 }
 
 TEST(Options, WritesJson) {
@@ -112,7 +124,8 @@ TEST(Options, WritesJson) {
   EXPECT_EQ(object["damping"], 0.01);
   EXPECT_EQ(object["symmetric"], true);
   EXPECT_EQ(object["rule"], "mse");
-  EXPECT_EQ(object.size(), 5u);
+  EXPECT_EQ(object["even"], "2");
+  EXPECT_EQ(object.size(), 6u);
 }
 
 TEST(Options, ParseOption) {

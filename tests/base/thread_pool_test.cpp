@@ -22,11 +22,12 @@ TEST(ThreadPool, CoversEveryIndexOnceInWholeGrains) {
       for (int64_t grain : {1, 3, 64, 5000}) {
         std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
         std::atomic<int> bad{0};
-        std::vector<std::atomic<int>> calls(static_cast<size_t>(threads));
+        std::vector<std::atomic<int>> inside(static_cast<size_t>(threads));
         pool.parallel_for(count, grain, [&](int64_t begin, int64_t end, int worker) {
           if (begin >= end || begin % grain != 0 || (end % grain != 0 && end != count)) ++bad;
-          if (worker < 0 || worker >= threads || calls[static_cast<size_t>(worker)]++ != 0) ++bad;
+          if (worker < 0 || worker >= threads || inside[static_cast<size_t>(worker)]++ != 0) ++bad;
           for (int64_t i = begin; i < end; ++i) ++seen[static_cast<size_t>(i)];
+          --inside[static_cast<size_t>(worker)];
         });
         EXPECT_EQ(bad, 0) << threads << " threads, count " << count << ", grain " << grain;
         for (const auto& times : seen) ASSERT_EQ(times, 1);
@@ -73,8 +74,38 @@ TEST(ThreadPool, SurvivesManyCallsWithAndWithoutPauses) {
       });
       if (round % 100 == 0) std::this_thread::sleep_for(std::chrono::microseconds(round));
     }
-    for (int worker = 0; worker < threads; ++worker) EXPECT_EQ(sums[static_cast<size_t>(worker) * 16], 3000);
+    int64_t total = 0;
+    for (int worker = 0; worker < threads; ++worker) total += sums[static_cast<size_t>(worker) * 16];
+    EXPECT_EQ(total, 3000 * threads);
   }
+}
+
+// Whoever meets index 0 stays there until everything outside its piece is done, which others must therefore do: of a
+// share of 32 it can have claimed 16.
+TEST(ThreadPool, HelpsWithTheShareOfASlowThread) {
+  for (int threads : {2, 3}) {
+    ThreadPool pool(threads);
+    const int64_t count = 32 * threads;
+    std::atomic<int64_t> done{0};
+    std::atomic<bool> late{false};
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    pool.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
+      while (begin == 0 && done < count - 16 && !late) {
+        std::this_thread::yield();
+        if (std::chrono::steady_clock::now() > deadline) late = true;
+      }
+      done += end - begin;
+    });
+    EXPECT_FALSE(late) << threads << " threads";
+    EXPECT_EQ(done, count);
+  }
+}
+
+TEST(ThreadPool, AGrainOfAWholeShareIsOneRange) {
+  ThreadPool pool(3);
+  std::atomic<int> ranges{0};
+  pool.parallel_for(100, 34, [&](int64_t, int64_t, int) { ++ranges; });
+  EXPECT_EQ(ranges, 3);
 }
 
 TEST(ThreadPool, SerialisesCallersOnDifferentThreads) {
