@@ -8,6 +8,9 @@
 //           value = (code - zero) * scale, with zero = 8 where no zero points are stored (symmetric).
 //   Int2    [N, ceil(K/64)*16] bytes. Byte j of chunk c holds elements 64c+16i+j, i = 0..3, in bits 2i and 2i+1.
 //           Codes are unsigned 0..3; zero = 2 where no zero points are stored.
+//   Int3    [N, ceil(K/64)*24] bytes. The low two bits of a chunk's codes as 16 bytes of Int2, then 8 bytes of their
+//           high bits: byte j has those of elements 64c+8j+i, i = 0..7, in bit i. Codes are unsigned 0..7; zero = 4
+//           where no zero points are stored.
 //   Elements past K in the last chunk hold the code 0 and are never read as values.
 #pragma once
 
@@ -16,9 +19,9 @@
 
 namespace halftone {
 
-enum class ElementType : uint8_t { Float32, Float16, BFloat16, Int8, Int4, Int2 };
+enum class ElementType : uint8_t { Float32, Float16, BFloat16, Int8, Int4, Int3, Int2 };
 
-/// "f32", "f16", "bf16", "int8", "int4", "int2".
+/// "f32", "f16", "bf16", "int8", "int4", "int3", "int2".
 std::string_view to_string(ElementType type);
 /// Inverse of to_string; throws InvalidArgument naming the accepted values.
 ElementType parse_element_type(std::string_view name);
@@ -34,11 +37,16 @@ constexpr int bits_of(ElementType type) {
       return 8;
     case ElementType::Int4:
       return 4;
+    case ElementType::Int3:
+      return 3;
     case ElementType::Int2:
       return 2;
   }
   return 0;
 }
+
+/// Elements along K that share an f16 scale above their groups' integer scales: the super-blocks of GGUF's k-quants.
+inline constexpr int64_t kSuperGroup = 256;
 
 /// Elements in a chunk of the sub-byte layouts.
 inline constexpr int64_t kChunk = 64;
@@ -50,8 +58,6 @@ constexpr int64_t row_bytes(ElementType type, int64_t k) {
 }
 
 /// Zero code of a symmetric integer type in its stored form (Int8 is signed: 0).
-constexpr int symmetric_zero(ElementType type) {
-  return type == ElementType::Int4 ? 8 : type == ElementType::Int2 ? 2 : 0;
-}
+constexpr int symmetric_zero(ElementType type) { return bits_of(type) < 8 ? 1 << (bits_of(type) - 1) : 0; }
 
 }  // namespace halftone

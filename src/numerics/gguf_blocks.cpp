@@ -1,6 +1,7 @@
-// Scalar decoders of GGUF blocks, one per type, in the operation order of ggml's reference code; see gguf_blocks.h.
-// Every block is copied to a local first: blocks in a file have no alignment. Loops have fixed counts and no branches,
-// so that the compiler vectorises them.
+// Decoders of GGUF blocks: integers first, a function a type, then floats in the operation order of ggml's reference
+// code, one function for all; see gguf_blocks.h. Subtracting dmin * min is adding its negative, bit for bit. Every
+// block is copied to a local first: blocks in a file have no alignment. Loops have fixed counts and no branches, so
+// that the compiler vectorises them.
 #include "numerics/gguf_blocks.h"
 
 #include <algorithm>
@@ -15,44 +16,118 @@
 namespace halftone {
 namespace {
 
-void decode_block(const Q4_0Block& b, float* out) {
-  const float d = f16_to_f32(b.d);
-  for (int j = 0; j < 16; ++j) out[j] = d * static_cast<float>((b.qs[j] & 15) - 8);
-  for (int j = 0; j < 16; ++j) out[j + 16] = d * static_cast<float>((b.qs[j] >> 4) - 8);
+constexpr uint16_t kHalfSign = 0x8000;
+
+void unpack_nibbles(const uint8_t (&qs)[16], int zero, int8_t* codes) {
+  for (int j = 0; j < 16; ++j) codes[j] = static_cast<int8_t>((qs[j] & 15) - zero);
+  for (int j = 0; j < 16; ++j) codes[j + 16] = static_cast<int8_t>((qs[j] >> 4) - zero);
 }
 
-void decode_block(const Q4_1Block& b, float* out) {
-  const float d = f16_to_f32(b.d), m = f16_to_f32(b.m);
-  for (int j = 0; j < 16; ++j) out[j] = d * static_cast<float>(b.qs[j] & 15) + m;
-  for (int j = 0; j < 16; ++j) out[j + 16] = d * static_cast<float>(b.qs[j] >> 4) + m;
-}
-
-/// The codes 0..31 of the five-bit types.
-void unpack_five_bits(const uint8_t (&qh)[4], const uint8_t (&qs)[16], int (&codes)[32]) {
+void unpack_five_bits(const uint8_t (&qh)[4], const uint8_t (&qs)[16], int zero, int8_t* codes) {
   const uint32_t high = qh[0] | uint32_t{qh[1]} << 8 | uint32_t{qh[2]} << 16 | uint32_t{qh[3]} << 24;
-  for (int j = 0; j < 16; ++j) codes[j] = (qs[j] & 15) | static_cast<int>((high >> j & 1) << 4);
-  for (int j = 0; j < 16; ++j) codes[j + 16] = (qs[j] >> 4) | static_cast<int>((high >> (j + 16) & 1) << 4);
+  for (int j = 0; j < 16; ++j) codes[j] = static_cast<int8_t>(((qs[j] & 15) | (high >> j & 1) << 4) - zero);
+  for (int j = 0; j < 16; ++j) codes[j + 16] = static_cast<int8_t>(((qs[j] >> 4) | (high >> (j + 16) & 1) << 4) - zero);
 }
 
-void decode_block(const Q5_0Block& b, float* out) {
-  const float d = f16_to_f32(b.d);
-  int codes[32];
-  unpack_five_bits(b.qh, b.qs, codes);
-  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(codes[j] - 16);
+void unpack(const Q4_0Block& b, BlockIntegers& out) { unpack_nibbles(b.qs, 8, out.codes); }
+
+void unpack(const Q4_1Block& b, BlockIntegers& out) {
+  out.m = b.m;
+  unpack_nibbles(b.qs, 0, out.codes);
 }
 
-void decode_block(const Q5_1Block& b, float* out) {
-  const float d = f16_to_f32(b.d), m = f16_to_f32(b.m);
-  int codes[32];
-  unpack_five_bits(b.qh, b.qs, codes);
-  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(codes[j]) + m;
+void unpack(const Q5_0Block& b, BlockIntegers& out) { unpack_five_bits(b.qh, b.qs, 16, out.codes); }
+
+void unpack(const Q5_1Block& b, BlockIntegers& out) {
+  out.m = b.m;
+  unpack_five_bits(b.qh, b.qs, 0, out.codes);
 }
 
-void decode_block(const Q8_0Block& b, float* out) {
-  const float d = f16_to_f32(b.d);
-  for (int j = 0; j < 32; ++j) out[j] = d * static_cast<float>(b.qs[j]);
+void unpack(const Q8_0Block& b, BlockIntegers& out) { std::memcpy(out.codes, b.qs, sizeof b.qs); }
+
+void unpack(const Q2_KBlock& b, BlockIntegers& out) {
+  out.m = b.dmin ^ kHalfSign;
+  for (int run = 0; run < 16; ++run) {
+    out.scales[run] = static_cast<int8_t>(b.scales[run] & 15);
+    out.mins[run] = static_cast<int8_t>(b.scales[run] >> 4);
+    const uint8_t* qs = b.qs + run / 8 * 32 + run % 2 * 16;
+    const int shift = run % 8 / 2 * 2;
+    for (int l = 0; l < 16; ++l) out.codes[run * 16 + l] = static_cast<int8_t>(qs[l] >> shift & 3);
+  }
 }
 
+void unpack(const Q3_KBlock& b, BlockIntegers& out) {
+  for (int run = 0; run < 16; ++run) {
+    const int low = b.scales[run % 8] >> (run / 8 * 4) & 15;
+    const int high = b.scales[8 + run % 4] >> (run / 4 * 2) & 3;
+    out.scales[run] = static_cast<int8_t>((low | high << 4) - 32);
+    const uint8_t* qs = b.qs + run / 8 * 32 + run % 2 * 16;
+    const uint8_t* hmask = b.hmask + run % 2 * 16;
+    const int shift = run % 8 / 2 * 2;
+    for (int l = 0; l < 16; ++l)
+      out.codes[run * 16 + l] = static_cast<int8_t>((qs[l] >> shift & 3) - ((hmask[l] >> (run / 2) & 1) ^ 1) * 4);
+  }
+}
+
+/// The six-bit scales and minimums of Q4_K and Q5_K.
+template <class Block>
+void unpack_k_scales(const Block& b, BlockIntegers& out) {
+  const uint8_t* s = b.scales;
+  for (int j = 0; j < 8; ++j) {
+    out.scales[j] = static_cast<int8_t>(j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4);
+    out.mins[j] = static_cast<int8_t>(j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4);
+  }
+  out.m = b.dmin ^ kHalfSign;
+}
+
+void unpack(const Q4_KBlock& b, BlockIntegers& out) {
+  unpack_k_scales(b, out);
+  for (int run = 0; run < 8; ++run) {
+    const uint8_t* qs = b.qs + run / 2 * 32;
+    const int shift = run % 2 * 4;
+    for (int l = 0; l < 32; ++l) out.codes[run * 32 + l] = static_cast<int8_t>(qs[l] >> shift & 15);
+  }
+}
+
+void unpack(const Q5_KBlock& b, BlockIntegers& out) {
+  unpack_k_scales(b, out);
+  for (int run = 0; run < 8; ++run) {
+    const uint8_t* qs = b.qs + run / 2 * 32;
+    const int shift = run % 2 * 4;
+    for (int l = 0; l < 32; ++l)
+      out.codes[run * 32 + l] = static_cast<int8_t>((qs[l] >> shift & 15) | (b.qh[l] >> run & 1) << 4);
+  }
+}
+
+void unpack(const Q6_KBlock& b, BlockIntegers& out) {
+  for (int run = 0; run < 16; ++run) {
+    out.scales[run] = b.scales[run];
+    const int part = run % 8 / 2;
+    const uint8_t* ql = b.ql + run / 8 * 64 + part % 2 * 32 + run % 2 * 16;
+    const uint8_t* qh = b.qh + run / 8 * 32 + run % 2 * 16;
+    const int low_shift = part / 2 * 4, high_shift = part * 2;
+    for (int l = 0; l < 16; ++l)
+      out.codes[run * 16 + l] = static_cast<int8_t>(((ql[l] >> low_shift & 15) | (qh[l] >> high_shift & 3) << 4) - 32);
+  }
+}
+
+template <GgufType kType, class Block>
+void decode_block(const Block& b, float* out) {
+  constexpr AffineType kInfo = *find_affine_type(kType);
+  BlockIntegers block;
+  block.scales[0] = block.mins[0] = 1;
+  unpack(b, block);
+  const float d = f16_to_f32(b.d), m = f16_to_f32(block.m);
+  for (int run = 0; run < kInfo.elements / kInfo.run; ++run) {
+    const float scale = d * static_cast<float>(block.scales[run]), least = m * static_cast<float>(block.mins[run]);
+    for (int l = run * kInfo.run; l < (run + 1) * kInfo.run; ++l) {
+      out[l] = scale * static_cast<float>(block.codes[l]);
+      if constexpr (kInfo.minimums) out[l] += least;
+    }
+  }
+}
+
+template <GgufType kType>
 void decode_block(const Mxfp4Block& b, float* out) {
   constexpr float kE2m1[16] = {0.f,  .5f,  1.f,  1.5f,  2.f,  3.f,  4.f,  6.f,
                                -0.f, -.5f, -1.f, -1.5f, -2.f, -3.f, -4.f, -6.f};
@@ -61,88 +136,23 @@ void decode_block(const Mxfp4Block& b, float* out) {
   for (int j = 0; j < 16; ++j) out[j + 16] = scale * kE2m1[b.qs[j] >> 4];
 }
 
-void decode_block(const Q2_KBlock& b, float* out) {
-  const float d = f16_to_f32(b.d), dmin = f16_to_f32(b.dmin);
-  for (int run = 0; run < 16; ++run) {
-    const float scale = d * static_cast<float>(b.scales[run] & 15);
-    const float offset = dmin * static_cast<float>(b.scales[run] >> 4);
-    const uint8_t* qs = b.qs + run / 8 * 32 + run % 2 * 16;
-    const int shift = run % 8 / 2 * 2;
-    for (int l = 0; l < 16; ++l) out[run * 16 + l] = scale * static_cast<float>(qs[l] >> shift & 3) - offset;
-  }
-}
-
-void decode_block(const Q3_KBlock& b, float* out) {
-  const float d = f16_to_f32(b.d);
-  for (int run = 0; run < 16; ++run) {
-    const int low = b.scales[run % 8] >> (run / 8 * 4) & 15;
-    const int high = b.scales[8 + run % 4] >> (run / 4 * 2) & 3;
-    const float scale = d * static_cast<float>((low | high << 4) - 32);
-    const uint8_t* qs = b.qs + run / 8 * 32 + run % 2 * 16;
-    const uint8_t* hmask = b.hmask + run % 2 * 16;
-    const int shift = run % 8 / 2 * 2;
-    for (int l = 0; l < 16; ++l) {
-      const int q = (qs[l] >> shift & 3) - ((hmask[l] >> (run / 2) & 1) ^ 1) * 4;
-      out[run * 16 + l] = scale * static_cast<float>(q);
-    }
-  }
-}
-
-struct ScaleAndMin {
-  float scale, min;
-};
-
-/// The six-bit scale and minimum of run j of Q4_K and Q5_K, times d and dmin.
 template <class Block>
-ScaleAndMin k_scale(const Block& b, int j) {
-  const uint8_t* s = b.scales;
-  const int scale = j < 4 ? s[j] & 63 : (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
-  const int min = j < 4 ? s[j + 4] & 63 : s[j + 4] >> 4 | s[j] >> 6 << 4;
-  return {f16_to_f32(b.d) * static_cast<float>(scale), f16_to_f32(b.dmin) * static_cast<float>(min)};
+void unpack_at(const std::byte* src, BlockIntegers& out) {
+  Block block;
+  std::memcpy(&block, src, sizeof block);
+  out.d = block.d, out.m = 0;
+  std::fill_n(out.scales, std::size(out.scales), int8_t{1});
+  std::fill_n(out.mins, std::size(out.mins), int8_t{1});
+  unpack(block, out);
 }
 
-void decode_block(const Q4_KBlock& b, float* out) {
-  for (int run = 0; run < 8; ++run) {
-    const auto [scale, min] = k_scale(b, run);
-    const uint8_t* qs = b.qs + run / 2 * 32;
-    const int shift = run % 2 * 4;
-    for (int l = 0; l < 32; ++l) out[run * 32 + l] = scale * static_cast<float>(qs[l] >> shift & 15) - min;
-  }
-}
-
-void decode_block(const Q5_KBlock& b, float* out) {
-  for (int run = 0; run < 8; ++run) {
-    const auto [scale, min] = k_scale(b, run);
-    const uint8_t* qs = b.qs + run / 2 * 32;
-    const int shift = run % 2 * 4;
-    for (int l = 0; l < 32; ++l) {
-      const int q = (qs[l] >> shift & 15) | (b.qh[l] >> run & 1) << 4;
-      out[run * 32 + l] = scale * static_cast<float>(q) - min;
-    }
-  }
-}
-
-void decode_block(const Q6_KBlock& b, float* out) {
-  const float d = f16_to_f32(b.d);
-  for (int run = 0; run < 16; ++run) {
-    const float scale = d * static_cast<float>(b.scales[run]);
-    const int part = run % 8 / 2;
-    const uint8_t* ql = b.ql + run / 8 * 64 + part % 2 * 32 + run % 2 * 16;
-    const uint8_t* qh = b.qh + run / 8 * 32 + run % 2 * 16;
-    const int low_shift = part / 2 * 4, high_shift = part * 2;
-    for (int l = 0; l < 16; ++l) {
-      const int q = ((ql[l] >> low_shift & 15) | (qh[l] >> high_shift & 3) << 4) - 32;
-      out[run * 16 + l] = scale * static_cast<float>(q);
-    }
-  }
-}
-
-template <class Block>
-void decode_all(const std::byte* src, int64_t elements, float* out, int block_elements) {
-  for (int64_t i = 0; i < elements; i += block_elements, src += sizeof(Block)) {
+template <GgufType kType, class Block>
+void decode_all(const std::byte* src, int64_t elements, float* out) {
+  constexpr int kElements = find_gguf_type(static_cast<uint32_t>(kType))->block_elements;
+  for (int64_t i = 0; i < elements; i += kElements, src += sizeof(Block)) {
     Block block;
     std::memcpy(&block, src, sizeof block);
-    decode_block(block, out + i);
+    decode_block<kType>(block, out + i);
   }
 }
 
@@ -262,27 +272,54 @@ void decode_blocks(GgufType type, const std::byte* src, int64_t elements, float*
     case GgufType::I64:
       return cast_all<int64_t>(src, elements, out);
     case GgufType::Q4_0:
-      return decode_all<Q4_0Block>(src, elements, out, 32);
+      return decode_all<GgufType::Q4_0, Q4_0Block>(src, elements, out);
     case GgufType::Q4_1:
-      return decode_all<Q4_1Block>(src, elements, out, 32);
+      return decode_all<GgufType::Q4_1, Q4_1Block>(src, elements, out);
     case GgufType::Q5_0:
-      return decode_all<Q5_0Block>(src, elements, out, 32);
+      return decode_all<GgufType::Q5_0, Q5_0Block>(src, elements, out);
     case GgufType::Q5_1:
-      return decode_all<Q5_1Block>(src, elements, out, 32);
+      return decode_all<GgufType::Q5_1, Q5_1Block>(src, elements, out);
     case GgufType::Q8_0:
-      return decode_all<Q8_0Block>(src, elements, out, 32);
+      return decode_all<GgufType::Q8_0, Q8_0Block>(src, elements, out);
     case GgufType::MXFP4:
-      return decode_all<Mxfp4Block>(src, elements, out, 32);
+      return decode_all<GgufType::MXFP4, Mxfp4Block>(src, elements, out);
     case GgufType::Q2_K:
-      return decode_all<Q2_KBlock>(src, elements, out, 256);
+      return decode_all<GgufType::Q2_K, Q2_KBlock>(src, elements, out);
     case GgufType::Q3_K:
-      return decode_all<Q3_KBlock>(src, elements, out, 256);
+      return decode_all<GgufType::Q3_K, Q3_KBlock>(src, elements, out);
     case GgufType::Q4_K:
-      return decode_all<Q4_KBlock>(src, elements, out, 256);
+      return decode_all<GgufType::Q4_K, Q4_KBlock>(src, elements, out);
     case GgufType::Q5_K:
-      return decode_all<Q5_KBlock>(src, elements, out, 256);
+      return decode_all<GgufType::Q5_K, Q5_KBlock>(src, elements, out);
     case GgufType::Q6_K:
-      return decode_all<Q6_KBlock>(src, elements, out, 256);
+      return decode_all<GgufType::Q6_K, Q6_KBlock>(src, elements, out);
+  }
+}
+
+void unpack_block(GgufType type, const std::byte* src, BlockIntegers& out) {
+  switch (type) {
+    case GgufType::Q4_0:
+      return unpack_at<Q4_0Block>(src, out);
+    case GgufType::Q4_1:
+      return unpack_at<Q4_1Block>(src, out);
+    case GgufType::Q5_0:
+      return unpack_at<Q5_0Block>(src, out);
+    case GgufType::Q5_1:
+      return unpack_at<Q5_1Block>(src, out);
+    case GgufType::Q8_0:
+      return unpack_at<Q8_0Block>(src, out);
+    case GgufType::Q2_K:
+      return unpack_at<Q2_KBlock>(src, out);
+    case GgufType::Q3_K:
+      return unpack_at<Q3_KBlock>(src, out);
+    case GgufType::Q4_K:
+      return unpack_at<Q4_KBlock>(src, out);
+    case GgufType::Q5_K:
+      return unpack_at<Q5_KBlock>(src, out);
+    case GgufType::Q6_K:
+      return unpack_at<Q6_KBlock>(src, out);
+    default:
+      throw Unsupported("{} blocks are not integer codes with scales", to_string(type));
   }
 }
 

@@ -180,6 +180,40 @@ GgufType parse_gguf_type(std::string_view name);
 /// blocks.
 void decode_blocks(GgufType type, const std::byte* src, int64_t elements, float* out);
 
+/// A type whose values are codes with scales: value = code * (d * scale), and with minimums + m * min, the scale and
+/// the minimum exact in f32 and each a run's own.
+struct AffineType {
+  GgufType type;
+  int elements;   ///< of a block
+  int run;        ///< elements that share a scale
+  bool minimums;  ///< codes count from 0, else around it
+};
+
+inline constexpr std::array kAffineTypes = {
+    AffineType{GgufType::Q4_0, 32, 32, false},  AffineType{GgufType::Q4_1, 32, 32, true},
+    AffineType{GgufType::Q5_0, 32, 32, false},  AffineType{GgufType::Q5_1, 32, 32, true},
+    AffineType{GgufType::Q8_0, 32, 32, false},  AffineType{GgufType::Q2_K, 256, 16, true},
+    AffineType{GgufType::Q3_K, 256, 16, false}, AffineType{GgufType::Q4_K, 256, 32, true},
+    AffineType{GgufType::Q5_K, 256, 32, true},  AffineType{GgufType::Q6_K, 256, 16, false},
+};
+
+/// The row of `type`, or nullptr for another one.
+constexpr const AffineType* find_affine_type(GgufType type) {
+  for (const AffineType& info : kAffineTypes)
+    if (info.type == type) return &info;
+  return nullptr;
+}
+
+/// The integers of a block of an affine type.
+struct BlockIntegers {
+  uint16_t d = 0, m = 0;        ///< binary16; m is 0 without minimums, and minus dmin for k-quants
+  int8_t codes[256] = {};       ///< a block's `elements`
+  int8_t scales[16], mins[16];  ///< one a run; 1 where the type has only d and m
+};
+
+/// Takes the block at `src`, of any alignment, apart. Throws Unsupported for a type that is not affine.
+void unpack_block(GgufType type, const std::byte* src, BlockIntegers& out);
+
 /// Encodes with ggml's reference rules: Q4_0 (d = -extreme/8, q = floor(x/d + 8.5) capped at 15), Q8_0 (d = max|x|/127,
 /// halves away from zero), F16 and BF16 (nearest even), F32. K-quants need a search and are not written.
 /// src  [elements] f32;  out  gguf_bytes(type, elements) bytes.

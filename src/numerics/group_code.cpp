@@ -38,17 +38,19 @@ float storable_scale(float value, bool up = false) {
 
 float round_even(float value) { return std::nearbyintf(value); }
 
-GroupCode fit_two_level(std::span<const float> group, float row_scale, float shrink) {
-  GroupCode code{.scale = row_scale, .two_level = true};
+GroupCode fit_two_level(const QuantScheme& scheme, std::span<const float> group, float row_scale, float shrink) {
+  const int bits = bits_of(scheme.element), top = scheme.max_code();
+  GroupCode code{.scale = row_scale, .max_code = top, .two_level = true, .range = protective_range(bits)};
+  const auto bound = static_cast<float>(code.range);
   int low = 0, high = 0;
   for (const float value : group) {
-    const int q8 = static_cast<int>(std::clamp(round_even(value / row_scale), -119.0f, 119.0f));
+    const int q8 = static_cast<int>(std::clamp(round_even(value / row_scale), -bound, bound));
     low = std::min(low, q8);
     high = std::max(high, q8);
   }
   const float span = static_cast<float>(high - low) * shrink;
-  code.group_scale = std::clamp(static_cast<int>(round_even(span / 15.0f)), 1, 16);
-  code.zero = std::clamp(static_cast<int>(round_even(static_cast<float>(-low) * shrink / code.group_scale)), 0, 15);
+  code.group_scale = std::clamp(static_cast<int>(round_even(span / static_cast<float>(top))), 1, max_group_scale(bits));
+  code.zero = std::clamp(static_cast<int>(round_even(static_cast<float>(-low) * shrink / code.group_scale)), 0, top);
   return code;
 }
 
@@ -56,19 +58,21 @@ GroupCode fit_two_level(std::span<const float> group, float row_scale, float shr
 
 int GroupCode::encode(float value) const {
   float scaled = value / scale;
-  if (two_level) scaled = round_even(std::clamp(scaled, -119.0f, 119.0f)) / static_cast<float>(group_scale);
+  const auto bound = static_cast<float>(range);
+  if (two_level) scaled = round_even(std::clamp(scaled, -bound, bound)) / static_cast<float>(group_scale);
   const float code = round_even(scaled) + static_cast<float>(zero);
   return static_cast<int>(std::clamp(code, static_cast<float>(min_code), static_cast<float>(max_code)));
 }
 
-float fit_row_scale(std::span<const float> row) {
+float fit_row_scale(const QuantScheme& scheme, std::span<const float> row) {
   const Extent extent = extent_with_zero(row);
-  return storable_scale(std::max(-extent.min, extent.max) / static_cast<float>(kProtectiveRange), true);
+  return storable_scale(
+      std::max(-extent.min, extent.max) / static_cast<float>(protective_range(bits_of(scheme.element))), true);
 }
 
 GroupCode fit_group(const QuantScheme& scheme, std::span<const float> group, float row_scale, float shrink) {
   const Extent extent = extent_with_zero(group);
-  if (scheme.granularity == Granularity::TwoLevel) return fit_two_level(group, row_scale, shrink);
+  if (scheme.granularity == Granularity::TwoLevel) return fit_two_level(scheme, group, row_scale, shrink);
   GroupCode code;
   if (scheme.zero_points) {
     code.max_code = scheme.max_code();

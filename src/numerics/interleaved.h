@@ -2,11 +2,17 @@
 // in units of 32, so that one 64-byte line gives four consecutive elements of each of 16 rows (a lane a row: no
 // horizontal sums), and so that a unit is at once an operand tile of the AMX matrix instructions.
 //
-//   tile t holds rows 16t .. 16t+15, unit u elements 32u .. 32u+31; units of a tile follow each other, then the next
-//   tile. Int8   512 bytes a unit: byte 64q + 4r + i is element 4q + i of row r, stored as code + 128 (0..255) Int4 256
-//   bytes a unit: byte 64q + 4r + i has element 4q + i in its low nibble, element 16 + 4q + i in its high one Int2 128
-//   bytes a unit: byte 64q + 4r + i has element 8b + 4q + i in bits 2b and 2b+1 scales, zeros and other values of
-//   groups: [tiles][groups][16]
+// clang-format off
+//   tile t holds rows 16t .. 16t+15, unit u elements 32u .. 32u+31; units of a tile follow each other, then the next tile
+//
+//   type   bytes a unit   byte 64l + 4r + i of a unit, of row r (i = 0..3)
+//   Int8   512            element 4l + i, stored as code + 128 (0..255), l = 0..7
+//   Int4   256            element 4l + i in the low nibble, element 16 + 4l + i in the high one, l = 0..3
+//   Int3   192            the low two bits of codes as Int2, then one line (l = 2) of their high bits: element 4b + i in bit b
+//   Int2   128            element 8b + 4l + i in bits 2b and 2b+1, l = 0, 1
+//
+//   scales, zeros and other values of groups: [tiles][groups][16]
+// clang-format on
 // Rows past N and elements past K are zero bytes; what they multiply is zero.
 #pragma once
 
@@ -21,18 +27,19 @@ inline constexpr int64_t kUnitLength = 32;  ///< elements along K of a unit
 
 constexpr int64_t tiles_of(int64_t n) { return (n + kTileRows - 1) / kTileRows; }
 constexpr int64_t units_of(int64_t k) { return (k + kUnitLength - 1) / kUnitLength; }
-/// Bytes of one unit of one tile: 512, 256 or 128.
+/// Bytes of one unit of one tile: 512, 256, 192 or 128.
 constexpr int64_t unit_bytes(ElementType type) { return kTileRows * kUnitLength * bits_of(type) / 8; }
 constexpr int64_t interleaved_bytes(ElementType type, int64_t n, int64_t k) {
   return tiles_of(n) * units_of(k) * unit_bytes(type);
 }
 
-/// Rows [N, row_bytes(type, K)] in the layout of formats.h (Int8, Int4 or Int2) to interleaved_bytes(type, N, K) bytes.
+/// Rows [N, row_bytes(type, K)] in the layout of formats.h (Int8, Int4, Int3 or Int2) to interleaved_bytes(type, N, K)
+/// bytes.
 void interleave(ElementType type, int64_t n, int64_t k, const uint8_t* rows, uint8_t* interleaved);
 /// The exact inverse.
 void deinterleave(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* rows);
 
-/// The stored code (0..255, 0..15 or 0..3) of row n, element k.
+/// The stored code (0..255, 0..15, 0..7 or 0..3) of row n, element k.
 int interleaved_code(ElementType type, int64_t k_total, const uint8_t* interleaved, int64_t n, int64_t k);
 
 /// Values of groups [N, groups] to [tiles][groups][16]; rows past N become T{}.

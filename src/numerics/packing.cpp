@@ -7,47 +7,82 @@
 namespace halftone {
 namespace {
 
-/// Where element `i` of a row lies: byte index and bit shift.
-struct Place {
-  int64_t byte;
-  int shift;
-};
+/// Bytes of a chunk in kBits bits an element: element i at bit i / lanes * kBits of byte i % lanes.
+template <int kBits>
+inline constexpr int kLanes = kChunk* kBits / 8;
 
-constexpr Place place_of(int bits, int64_t i) {
-  const int64_t lanes = kChunk * bits / 8;  // bytes in a chunk
-  const int64_t within = i % kChunk;
-  return {i / kChunk * lanes + within % lanes, static_cast<int>(within / lanes) * bits};
+template <int kBits>
+void pack_chunk(const uint8_t* codes, uint8_t* bytes) {
+  for (int j = 0; j < kLanes<kBits>; ++j) {
+    int byte = 0;
+    for (int i = 0; i < 8 / kBits; ++i) byte |= codes[i * kLanes<kBits> + j] << i * kBits;
+    bytes[j] = static_cast<uint8_t>(byte);
+  }
 }
 
-static_assert(place_of(4, 33).byte == 1 && place_of(4, 33).shift == 4);
-static_assert(place_of(2, 17).byte == 1 && place_of(2, 17).shift == 2);
+template <int kBits>
+void unpack_chunk(const uint8_t* bytes, uint8_t* codes) {
+  for (int i = 0; i < 8 / kBits; ++i)
+    for (int j = 0; j < kLanes<kBits>; ++j)
+      codes[i * kLanes<kBits> + j] = static_cast<uint8_t>(bytes[j] >> i * kBits & ((1 << kBits) - 1));
+}
+
+/// One bit an element, in order.
+void pack_bits(const uint8_t* codes, uint8_t* bytes) {
+  for (int64_t j = 0; j < kChunk / 8; ++j) {
+    int byte = 0;
+    for (int i = 0; i < 8; ++i) byte |= codes[8 * j + i] << i;
+    bytes[j] = static_cast<uint8_t>(byte);
+  }
+}
+
+/// Calls body(first element, elements of the chunk) for every chunk of a row.
+template <class Body>
+void for_each_chunk(size_t elements, const Body& body) {
+  for (size_t begin = 0; begin < elements; begin += kChunk) body(begin, std::min<size_t>(kChunk, elements - begin));
+}
 
 }  // namespace
 
 void pack_codes(ElementType type, std::span<const uint8_t> codes, uint8_t* packed) {
-  const auto count = static_cast<int64_t>(codes.size());
   if (type == ElementType::Int8) {
     std::memcpy(packed, codes.data(), codes.size());
     return;
   }
-  std::fill_n(packed, row_bytes(type, count), uint8_t{0});
-  for (int64_t i = 0; i < count; ++i) {
-    const Place place = place_of(bits_of(type), i);
-    packed[place.byte] = static_cast<uint8_t>(packed[place.byte] | codes[i] << place.shift);
-  }
+  const int64_t chunk_bytes = row_bytes(type, kChunk);
+  for_each_chunk(codes.size(), [&](size_t begin, size_t count) {
+    uint8_t chunk[kChunk] = {};
+    std::memcpy(chunk, codes.data() + begin, count);
+    if (type == ElementType::Int4) {
+      pack_chunk<4>(chunk, packed);
+    } else {
+      uint8_t high[kChunk];
+      for (int64_t i = 0; i < kChunk; ++i) high[i] = chunk[i] >> 2, chunk[i] &= 3;
+      pack_chunk<2>(chunk, packed);
+      if (type == ElementType::Int3) pack_bits(high, packed + kLanes<2>);
+    }
+    packed += chunk_bytes;
+  });
 }
 
 void unpack_codes(ElementType type, const uint8_t* packed, std::span<uint8_t> codes) {
-  const auto count = static_cast<int64_t>(codes.size());
   if (type == ElementType::Int8) {
     std::memcpy(codes.data(), packed, codes.size());
     return;
   }
-  const int mask = (1 << bits_of(type)) - 1;
-  for (int64_t i = 0; i < count; ++i) {
-    const Place place = place_of(bits_of(type), i);
-    codes[i] = static_cast<uint8_t>(packed[place.byte] >> place.shift & mask);
-  }
+  const int64_t chunk_bytes = row_bytes(type, kChunk);
+  for_each_chunk(codes.size(), [&](size_t begin, size_t count) {
+    uint8_t chunk[kChunk];
+    type == ElementType::Int4 ? unpack_chunk<4>(packed, chunk) : unpack_chunk<2>(packed, chunk);
+    if (type == ElementType::Int3) {
+      for (int64_t i = 0; i < kChunk; ++i) {
+        const int bit = packed[kLanes<2> + i / 8] >> i % 8 & 1;
+        chunk[i] = static_cast<uint8_t>(chunk[i] | bit << 2);
+      }
+    }
+    std::memcpy(codes.data() + begin, chunk, count);
+    packed += chunk_bytes;
+  });
 }
 
 }  // namespace halftone

@@ -12,6 +12,8 @@ namespace {
 constexpr int64_t kScaleBytes = 2;  // f16
 constexpr int64_t kGroupScaleBytes = 1;
 constexpr int64_t kZeroBytes = 1;
+constexpr Granularity kGranularities[] = {Granularity::Row, Granularity::Group, Granularity::TwoLevel,
+                                          Granularity::SuperGroup};
 
 }  // namespace
 
@@ -23,32 +25,52 @@ std::string_view to_string(Granularity granularity) {
       return "group";
     case Granularity::TwoLevel:
       return "two-level";
+    case Granularity::SuperGroup:
+      return "super-group";
   }
   return "?";
 }
 
 Granularity parse_granularity(std::string_view name) {
-  for (const auto value : {Granularity::Row, Granularity::Group, Granularity::TwoLevel})
+  for (const auto value : kGranularities)
     if (to_string(value) == name) return value;
-  throw InvalidArgument("granularity '{}' is unknown; it is one of row, group, two-level", name);
+  throw InvalidArgument("granularity '{}' is unknown; it is one of row, group, two-level, super-group", name);
 }
 
 void QuantScheme::validate(int64_t k) const {
   if (bits_of(element) > 8)
-    throw InvalidArgument("quantisation to {} is not an integer format; use int8, int4 or int2", to_string(element));
+    throw InvalidArgument("quantisation to {} is not an integer format; use int8, int4, int3 or int2",
+                          to_string(element));
   if (k < 1) throw InvalidArgument("a quantised matrix needs rows of at least 1 element, got {}", k);
   if (granularity != Granularity::Row && group < 1)
     throw InvalidArgument("group size {} must be at least 1 for {} scales", group, to_string(granularity));
-  if (granularity == Granularity::TwoLevel && (element != ElementType::Int4 || !zero_points))
-    throw InvalidArgument("two-level scales go with int4 codes and zero points, got {} {}", to_string(element),
+  if (granularity == Granularity::TwoLevel && (element == ElementType::Int8 || !zero_points))
+    throw InvalidArgument("two-level scales go with int4, int3 or int2 codes and zero points, got {} {}",
+                          to_string(element), zero_points ? "with zero points" : "without zero points");
+  const bool super = granularity == Granularity::SuperGroup;
+  if (super && (zero_points || (group != 16 && group != 32)))
+    throw InvalidArgument("super-group scales go with groups of 16 or 32 and without zero points, got {} {}", group,
                           zero_points ? "with zero points" : "without zero points");
+  if (minimums && (zero_points || (!super && granularity != Granularity::Group)))
+    throw InvalidArgument("minimums go with group or super-group scales and without zero points, got {} scales {}",
+                          to_string(granularity), zero_points ? "with zero points" : "without zero points");
+}
+
+int64_t QuantScheme::scales(int64_t k) const {
+  switch (granularity) {
+    case Granularity::Group:
+      return groups(k);
+    case Granularity::SuperGroup:
+      return super_groups(k);
+    default:
+      return 1;
+  }
 }
 
 int64_t QuantScheme::bytes(int64_t n, int64_t k) const {
   const int64_t group_count = groups(k);
-  int64_t per_row = row_bytes(element, k);
-  per_row +=
-      granularity == Granularity::TwoLevel ? kScaleBytes + group_count * kGroupScaleBytes : group_count * kScaleBytes;
+  const int64_t scale_bytes = scales(k) * kScaleBytes + (has_group_scales() ? group_count * kGroupScaleBytes : 0);
+  int64_t per_row = row_bytes(element, k) + (minimums ? 2 : 1) * scale_bytes;
   if (zero_points) per_row += group_count * kZeroBytes;
   return n * per_row;
 }
@@ -62,14 +84,17 @@ int QuantScheme::max_code() const { return (1 << bits_of(element)) - 1; }
 std::string to_string(const QuantScheme& scheme) {
   const std::string size = scheme.granularity == Granularity::Row ? "" : " " + std::to_string(scheme.group);
   return fmt::format("{} {}{} {}", to_string(scheme.element), to_string(scheme.granularity), size,
-                     scheme.zero_points ? "asymmetric" : "symmetric");
+                     scheme.minimums      ? "minimums"
+                     : scheme.zero_points ? "asymmetric"
+                                          : "symmetric");
 }
 
 Json to_json(const QuantScheme& scheme) {
   return Json{{"element", to_string(scheme.element)},
               {"granularity", to_string(scheme.granularity)},
               {"group", scheme.group},
-              {"zero_points", scheme.zero_points}};
+              {"zero_points", scheme.zero_points},
+              {"minimums", scheme.minimums}};
 }
 
 QuantScheme quant_scheme_from_json(const Json& json) {
@@ -79,7 +104,7 @@ QuantScheme quant_scheme_from_json(const Json& json) {
   try {
     return {parse_element_type(json.at("element").get<std::string>()),
             parse_granularity(json.at("granularity").get<std::string>()), json.at("group").get<int64_t>(),
-            json.at("zero_points").get<bool>()};
+            json.at("zero_points").get<bool>(), json.value("minimums", false)};
   } catch (const Json::exception& problem) {
     throw InvalidArgument("a quantisation scheme has a field of the wrong type: {}", problem.what());
   }

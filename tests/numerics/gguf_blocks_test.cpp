@@ -67,6 +67,31 @@ TEST(GgufBlocks, TableHasThePublishedSizes) {
   EXPECT_THROW(parse_gguf_type("Q9_9"), InvalidArgument);
 }
 
+// Taken apart and put together in double, blocks of random bits have the values that decode_blocks gives (which the
+// goldens hold to ggml's): code * scale is exact, and one rounding adds the minimum.
+TEST(GgufBlocks, IntegersStandForTheValues) {
+  PhiloxStream random(3);
+  for (const AffineType& info : kAffineTypes)
+    for (int round = 0; round < 50; ++round) {
+      std::vector<std::byte> block(static_cast<size_t>(gguf_bytes(info.type, info.elements)));
+      for (auto& byte : block) byte = static_cast<std::byte>(random());
+      std::vector<float> values(static_cast<size_t>(info.elements), kPoison);
+      decode_blocks(info.type, block.data(), info.elements, values.data());
+      BlockIntegers parts;
+      unpack_block(info.type, block.data(), parts);
+      const double d = f16_to_f32(parts.d), m = f16_to_f32(parts.m);
+      if (!std::isfinite(d) || !std::isfinite(m)) continue;
+      for (int i = 0; i < info.elements; ++i) {
+        const double scale = d * parts.scales[i / info.run], minimum = m * parts.mins[i / info.run];
+        const double value = parts.codes[i] * scale + (info.minimums ? minimum : 0);
+        ASSERT_EQ(values[static_cast<size_t>(i)], static_cast<float>(value)) << to_string(info.type) << " " << i;
+      }
+    }
+  BlockIntegers parts;
+  const Mxfp4Block other{};
+  EXPECT_THROW(unpack_block(GgufType::MXFP4, reinterpret_cast<const std::byte*>(&other), parts), Unsupported);
+}
+
 TEST(GgufBlocks, Q4_0ByHand) {
   Q4_0Block block{};
   block.d = f32_to_f16(0.5f);

@@ -17,9 +17,19 @@ namespace {
 
 constexpr QuantScheme kTwoLevel{ElementType::Int4, Granularity::TwoLevel, 64, true};
 
+/// Two-level codes with the protective range, the largest group scale and the largest code that follow from int8.
+struct TwoLevelCase {
+  ElementType element;
+  int range, max_scale, top;
+  QuantScheme scheme() const { return {element, Granularity::TwoLevel, 64, true}; }
+};
+constexpr TwoLevelCase kTwoLevels[] = {
+    {ElementType::Int4, 119, 16, 15}, {ElementType::Int3, 111, 32, 7}, {ElementType::Int2, 95, 63, 3}};
+
 const std::vector<QuantScheme> kOneLevel = {
     {ElementType::Int8, Granularity::Group, 64, false}, {ElementType::Int8, Granularity::Group, 64, true},
     {ElementType::Int4, Granularity::Group, 64, false}, {ElementType::Int4, Granularity::Group, 64, true},
+    {ElementType::Int3, Granularity::Group, 64, false}, {ElementType::Int3, Granularity::Group, 64, true},
     {ElementType::Int2, Granularity::Group, 64, false}, {ElementType::Int2, Granularity::Group, 64, true}};
 
 /// Rows that rounders meet: normal-looking, one-sided, constant, zero, spiked, huge and tiny.
@@ -119,17 +129,19 @@ TEST(GroupCodeTest, TinyWeightsKeepTheirShape) {
 }
 
 TEST(GroupCodeTest, RowScaleNeverClips) {
-  for (const auto& row : rows(100)) {
-    const float scale = fit_row_scale(row);
-    EXPECT_EQ(scale, as_stored(scale));
-    float largest = 0;
-    for (const float value : row) largest = std::max(largest, std::abs(value));
-    EXPECT_LE(largest / scale, 119.0f);
-  }
+  for (const TwoLevelCase& c : kTwoLevels)
+    for (const auto& row : rows(100)) {
+      const float scale = fit_row_scale(c.scheme(), row);
+      EXPECT_EQ(scale, as_stored(scale));
+      float largest = 0;
+      for (const float value : row) largest = std::max(largest, std::abs(value));
+      EXPECT_LE(largest / scale, static_cast<float>(c.range));
+    }
 }
 
 /// Progressive quantisation of one value as arXiv:2405.04532 section 4.1 writes it, in double.
 struct Oracle {
+  TwoLevelCase form;
   double row_scale;
   int group_scale;
   int zero;
@@ -143,29 +155,30 @@ struct Oracle {
     if (part != 0.5) return part < 0.5 ? below : below + 1;
     return std::fmod(below, 2.0) == 0 ? below : below + 1;
   }
-  double int8_of(double w) const { return even(std::max(-119.0, std::min(119.0, quotient(w, row_scale)))); }
+  double int8_of(double w) const { return even(std::clamp<double>(quotient(w, row_scale), -form.range, form.range)); }
   int code_of(double w) const {
     const double code = even(quotient(int8_of(w), group_scale)) + zero;
-    return static_cast<int>(std::max(0.0, std::min(15.0, code)));
+    return static_cast<int>(std::clamp<double>(code, 0, form.top));
   }
 };
 
-Oracle oracle_for(const std::vector<float>& group, float row_scale) {
-  Oracle oracle{row_scale, 1, 0};
+Oracle oracle_for(const TwoLevelCase& form, const std::vector<float>& group, float row_scale) {
+  Oracle oracle{form, row_scale, 1, 0};
   double low = 0, high = 0;
   for (const float value : group) {
     low = std::min(low, oracle.int8_of(value));
     high = std::max(high, oracle.int8_of(value));
   }
-  oracle.group_scale = static_cast<int>(std::max(1.0, std::min(16.0, Oracle::even(Oracle::quotient(high - low, 15)))));
+  oracle.group_scale =
+      static_cast<int>(std::clamp<double>(Oracle::even(Oracle::quotient(high - low, form.top)), 1, form.max_scale));
   oracle.zero =
-      static_cast<int>(std::max(0.0, std::min(15.0, Oracle::even(Oracle::quotient(-low, oracle.group_scale)))));
+      static_cast<int>(std::clamp<double>(Oracle::even(Oracle::quotient(-low, oracle.group_scale)), 0, form.top));
   return oracle;
 }
 
-void expect_two_level(const std::vector<float>& group, float row_scale) {
-  const GroupCode code = fit_group(kTwoLevel, group, row_scale);
-  const Oracle oracle = oracle_for(group, row_scale);
+void expect_two_level(const TwoLevelCase& form, const std::vector<float>& group, float row_scale) {
+  const GroupCode code = fit_group(form.scheme(), group, row_scale);
+  const Oracle oracle = oracle_for(form, group, row_scale);
   ASSERT_EQ(code.scale, row_scale);
   ASSERT_EQ(code.group_scale, oracle.group_scale);
   ASSERT_EQ(code.zero, oracle.zero);
@@ -178,38 +191,41 @@ void expect_two_level(const std::vector<float>& group, float row_scale) {
     ASSERT_EQ(code.decode(chosen), static_cast<float>(static_cast<double>(int8) * row_scale));
     // Among all codes the chosen one is nearest to the int8 intermediate.
     const double intermediate = oracle.int8_of(value);
-    for (int other = 0; other <= 15; ++other)
+    for (int other = 0; other <= form.top; ++other)
       ASSERT_LE(std::abs(int8 - intermediate), std::abs((other - code.zero) * code.group_scale - intermediate));
   }
 }
 
 TEST(GroupCodeTest, TwoLevelEqualsTheOracle) {
-  for (const auto& row : rows(128)) {
-    const float row_scale = fit_row_scale(row);
-    for (size_t start = 0; start < row.size(); start += 64)
-      expect_two_level({row.begin() + start, row.begin() + start + 64}, row_scale);
-  }
+  for (const TwoLevelCase& form : kTwoLevels)
+    for (const auto& row : rows(128)) {
+      const float row_scale = fit_row_scale(form.scheme(), row);
+      for (size_t start = 0; start < row.size(); start += 64)
+        expect_two_level(form, {row.begin() + start, row.begin() + start + 64}, row_scale);
+    }
 }
 
 TEST(GroupCodeTest, ProtectiveRangeHoldsForEveryPairOfExtremes) {
   // Every (min, max) of the int8 intermediate, with every value between them: the step and zero point depend on no
-  // more.
-  for (int low = -119; low <= 0; ++low)
-    for (int high = 0; high <= 119; ++high) {
-      const std::vector<float> ends = {static_cast<float>(low), static_cast<float>(high)};
-      const GroupCode code = fit_group(kTwoLevel, ends, 1.0f);
-      ASSERT_GE(code.group_scale, 1);
-      ASSERT_LE(code.group_scale, 16);
-      for (int q8 = low; q8 <= high; ++q8) {
-        const int int8 = (code.encode(static_cast<float>(q8)) - code.zero) * code.group_scale;
-        ASSERT_TRUE(int8 >= -128 && int8 <= 127) << low << " " << high << " " << q8 << " gives " << int8;
+  // more. Codes times steps stay below 256, as the expansion to bytes needs.
+  for (const TwoLevelCase& form : kTwoLevels)
+    for (int low = -form.range; low <= 0; ++low)
+      for (int high = 0; high <= form.range; ++high) {
+        const std::vector<float> ends = {static_cast<float>(low), static_cast<float>(high)};
+        const GroupCode code = fit_group(form.scheme(), ends, 1.0f);
+        ASSERT_GE(code.group_scale, 1);
+        ASSERT_LE(code.group_scale, form.max_scale);
+        ASSERT_LT(code.group_scale * form.top, 256);
+        const auto fits = [&](float value) {
+          const int int8 = (code.encode(value) - code.zero) * code.group_scale;
+          return int8 >= -128 && int8 <= 127;
+        };
+        for (int q8 = low; q8 <= high; ++q8)
+          ASSERT_TRUE(fits(static_cast<float>(q8))) << low << " " << high << " " << q8;
+        // GPTQ codes values outside the range that the group was fitted on.
+        for (const float far : {-500.0f, -119.4f, 119.4f, 500.0f})
+          ASSERT_TRUE(fits(far)) << bits_of(form.element) << ": " << low << " " << high << " " << far;
       }
-      // GPTQ codes values outside the range that the group was fitted on.
-      for (const float far : {-500.0f, -119.4f, 119.4f, 500.0f}) {
-        const int int8 = (code.encode(far) - code.zero) * code.group_scale;
-        ASSERT_TRUE(int8 >= -128 && int8 <= 127) << low << " " << high << " " << far << " gives " << int8;
-      }
-    }
 }
 
 TEST(GroupCodeTest, FourCodesInOneMultiplication) {
@@ -254,7 +270,7 @@ TEST(GroupCodeTest, RefusesNonFiniteWeights) {
     const std::vector<float> group = {0.5f, bad};
     EXPECT_THROW(fit_group(kOneLevel[2], group, 1.0f), NumericError);
     EXPECT_THROW(fit_group(kTwoLevel, group, 1.0f), NumericError);
-    EXPECT_THROW(fit_row_scale(group), NumericError);
+    EXPECT_THROW(fit_row_scale(kTwoLevel, group), NumericError);
   }
 }
 

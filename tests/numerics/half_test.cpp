@@ -96,10 +96,10 @@ TEST(Half, WorksInConstantExpressions) {
 
 TEST(Formats, NamesRoundTripAndUnknownOnesAreErrors) {
   for (ElementType type : {ElementType::Float32, ElementType::Float16, ElementType::BFloat16, ElementType::Int8,
-                           ElementType::Int4, ElementType::Int2}) {
+                           ElementType::Int4, ElementType::Int3, ElementType::Int2}) {
     EXPECT_EQ(parse_element_type(to_string(type)), type);
   }
-  EXPECT_THROW(parse_element_type("int3"), InvalidArgument);
+  EXPECT_THROW(parse_element_type("int5"), InvalidArgument);
 }
 
 TEST(Formats, RowBytesRoundUpToWholeChunks) {

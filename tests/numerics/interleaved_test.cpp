@@ -24,7 +24,7 @@ std::vector<uint8_t> random_rows(ElementType type, int64_t n, int64_t k, uint64_
 }
 
 TEST(InterleavedTest, InverseIsExactForOddSizes) {
-  for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int2})
+  for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
     for (const int64_t n : {1, 15, 16, 17, 40})
       for (const int64_t k : {1, 31, 32, 33, 64, 100, 576}) {
         SCOPED_TRACE(std::string(to_string(type)) + " " + std::to_string(n) + " x " + std::to_string(k));
@@ -56,7 +56,15 @@ TEST(InterleavedTest, BytesLieWhereTheContractSays) {
   pack_codes(ElementType::Int4, codes, rows.data() + 3 * 32);
   interleave(ElementType::Int4, 16, 32, rows.data(), packed.data());
   EXPECT_EQ(packed[64 * 1 + 4 * 3 + 2], 6 | (22 % 16) << 4);  // elements 6 and 22
+  rows.assign(16 * 24, 0);
+  packed.assign(192, 0);
+  for (size_t e = 0; e < 32; ++e) codes[e] = static_cast<uint8_t>(e % 8);
+  pack_codes(ElementType::Int3, codes, rows.data() + 3 * 24);
+  interleave(ElementType::Int3, 16, 32, rows.data(), packed.data());
+  EXPECT_EQ(packed[64 * 1 + 4 * 3 + 1], 1 | 1 << 2 | 1 << 4 | 1 << 6);  // elements 5, 13, 21, 29: code 5
+  EXPECT_EQ(packed[64 * 2 + 4 * 3 + 1], 0b10101010);                    // elements 1, 5, 9, ...: codes 1 and 5
   rows.assign(16 * 16, 0);
+  packed.assign(512, 0);
   for (size_t e = 0; e < 32; ++e) codes[e] = static_cast<uint8_t>(e / 8);
   pack_codes(ElementType::Int2, codes, rows.data() + 3 * 16);
   interleave(ElementType::Int2, 16, 32, rows.data(), packed.data());

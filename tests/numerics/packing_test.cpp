@@ -48,8 +48,24 @@ TEST(PackingTest, Int2ChunkByHand) {
   EXPECT_EQ(bytes[15], 0b11'00'00'00);
 }
 
+TEST(PackingTest, Int3ChunkByHand) {
+  std::vector<uint8_t> codes(64, 0);
+  codes[0] = 5;
+  codes[9] = 4;
+  codes[16] = 2;
+  codes[63] = 7;
+  const auto bytes = packed(ElementType::Int3, codes);
+  ASSERT_EQ(bytes.size(), 24u);
+  EXPECT_EQ(bytes[0], 0b00'00'10'01);   // the low bits of elements 0 and 16
+  EXPECT_EQ(bytes[9], 0);               // of element 9
+  EXPECT_EQ(bytes[15], 0b11'00'00'00);  // of element 63
+  EXPECT_EQ(bytes[16], 0b00000001);     // the high bits of elements 0..7
+  EXPECT_EQ(bytes[17], 0b00000010);     // of elements 8..15
+  EXPECT_EQ(bytes[23], 0b10000000);
+}
+
 TEST(PackingTest, RoundTripsAtEveryLength) {
-  for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int2})
+  for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
     for (const size_t length : {1u, 15u, 31u, 33u, 63u, 64u, 65u, 127u, 200u, 576u}) {
       PhiloxStream random(length, static_cast<uint64_t>(type));
       std::vector<uint8_t> codes(length);

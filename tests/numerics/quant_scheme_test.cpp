@@ -13,6 +13,9 @@ namespace {
 using testing::HasSubstr;
 
 constexpr QuantScheme kTwoLevel64{ElementType::Int4, Granularity::TwoLevel, 64, true};
+constexpr QuantScheme kQ4_1{ElementType::Int4, Granularity::Group, 32, false, true};
+constexpr QuantScheme kQ4_K{ElementType::Int4, Granularity::SuperGroup, 32, false, true};
+constexpr QuantScheme kQ6_K{ElementType::Int8, Granularity::SuperGroup, 16};
 
 template <class Action>
 std::string message_of(Action&& action) {
@@ -40,6 +43,13 @@ TEST(QuantSchemeTest, BytesOfEveryGranularity) {
   EXPECT_EQ(bytes(ElementType::Int4, Granularity::Group, 32, false, 576), 3 * (288 + 18 * 2));  // GGUF's Q4_0: 4.5 bits
   EXPECT_EQ(bytes(ElementType::Int4, Granularity::Group, 64, true, 100), 3 * (64 + 2 * 3));     // short last group
   EXPECT_EQ(bytes(ElementType::Int2, Granularity::Group, 64, true, 640), 3 * (160 + 10 * 3));
+  EXPECT_DOUBLE_EQ(kQ4_1.bits_per_weight(3, 576), 5);               // as GGUF's blocks
+  EXPECT_DOUBLE_EQ(kQ4_K.bits_per_weight(3, 512), 4.5 + 4.0 / 32);  // GGUF's scales have 6 bits, ours 8
+  EXPECT_EQ(kQ4_K.bytes(3, 640), 3 * (320 + 2 * (3 * 2 + 20)));     // half a super-group at the end
+  EXPECT_EQ(bytes(ElementType::Int3, Granularity::Group, 32, true, 100), 3 * (48 + 4 * 3));
+  EXPECT_DOUBLE_EQ((QuantScheme{ElementType::Int2, Granularity::TwoLevel, 16, true}.bits_per_weight(8, 512)),
+                   2 + 16.0 / 16 + 16.0 / 512);
+  EXPECT_EQ(kQ6_K.bytes(3, 512), 3 * (512 + 2 * 2 + 32));
 }
 
 TEST(QuantSchemeTest, CountsShortGroups) {
@@ -60,11 +70,18 @@ TEST(QuantSchemeTest, FittingGroup) {
 TEST(QuantSchemeTest, NamesAndJsonRoundTrip) {
   EXPECT_EQ(to_string(kTwoLevel64), "int4 two-level 64 asymmetric");
   EXPECT_EQ(to_string(QuantScheme{ElementType::Int8, Granularity::Row, 64, false}), "int8 row symmetric");
-  for (const auto granularity : {Granularity::Row, Granularity::Group, Granularity::TwoLevel}) {
+  EXPECT_EQ(to_string(kQ4_1), "int4 group 32 minimums");
+  EXPECT_EQ(to_string(kQ4_K), "int4 super-group 32 minimums");
+  for (const auto granularity :
+       {Granularity::Row, Granularity::Group, Granularity::TwoLevel, Granularity::SuperGroup}) {
     EXPECT_EQ(parse_granularity(to_string(granularity)), granularity);
     const QuantScheme scheme{ElementType::Int4, granularity, 128, true};
     EXPECT_EQ(quant_scheme_from_json(to_json(scheme)), scheme);
   }
+  EXPECT_EQ(quant_scheme_from_json(to_json(kQ4_K)), kQ4_K);
+  Json older = to_json(kTwoLevel64);  // artifacts from before there were minimums
+  older.erase("minimums");
+  EXPECT_EQ(quant_scheme_from_json(older), kTwoLevel64);
 }
 
 TEST(QuantSchemeTest, RefusesDamagedJson) {
@@ -87,6 +104,11 @@ TEST(QuantSchemeTest, ValidationNamesTheField) {
   EXPECT_THAT(refused({ElementType::Int4, Granularity::TwoLevel, 64, false}, 64), HasSubstr("without zero points"));
   EXPECT_THAT(refused({ElementType::Int8, Granularity::TwoLevel, 64, true}, 64), HasSubstr("int8"));
   EXPECT_THAT(refused(kTwoLevel64, 0), HasSubstr("at least 1"));
+  EXPECT_THAT(refused({ElementType::Int4, Granularity::Group, 32, true, true}, 64), HasSubstr("minimums"));
+  EXPECT_THAT(refused({ElementType::Int4, Granularity::Row, 0, false, true}, 64), HasSubstr("row scales"));
+  EXPECT_THAT(refused({ElementType::Int4, Granularity::SuperGroup, 64}, 64), HasSubstr("16 or 32"));
+  EXPECT_THAT(refused({ElementType::Int4, Granularity::SuperGroup, 32, true}, 64), HasSubstr("with zero points"));
+  EXPECT_NO_THROW(kQ6_K.validate(100));
   EXPECT_NO_THROW(kTwoLevel64.validate(1));
 }
 

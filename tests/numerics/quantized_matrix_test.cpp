@@ -276,7 +276,7 @@ TEST(QuantizedMatrix, ErrorsNameWhatDoesNotFit) {
   expect_error<InvalidArgument>([&] { quantise("e2m1 row f32 absmean"); }, {"absmean", "e2m1"});
   expect_error<InvalidArgument>([&] { quantise("complex group:3 f32 absmean"); }, {"complex", "3"});
   expect_error<InvalidArgument>([&] { quantise("e2m1 token-head:5 f32 absmax"); }, {"5", "16"});
-  expect_error<InvalidArgument>([&] { quantise("e2m1 row f32"); }, {"e2m1 row f32"});
+  expect_error<InvalidArgument>([&] { quantise("e2m1 row"); }, {"'e2m1 row'", "SCALE [RULE]"});
   expect_error<InvalidArgument>([&] { quantize_matrix(parse_matrix_format("int8 row f32 absmax"), x, 4, 15); },
                                 {"64", "60"});
   std::vector<float> bad = x;

@@ -144,11 +144,19 @@ std::string to_string(const MatrixFormat& format) {
 MatrixFormat parse_matrix_format(std::string_view text) {
   std::istringstream words{std::string(text)};
   std::string element, layout, scale, rule, rest;
-  if (!(words >> element >> layout >> scale >> rule) || words >> rest)
+  const bool enough = static_cast<bool>(words >> element >> layout >> scale);
+  if (!enough || (words >> rule && words >> rest))
     throw InvalidArgument(
-        "matrix format '{}' is not 'ELEMENT GRANULARITY SCALE RULE', as in 'int4 group:128 f16 absmax'", text);
-  return {find_element_format(element), parse_scale_granularity(layout), find_scale_format(scale),
-          parse_scale_rule(rule)};
+        "matrix format '{}' is not 'ELEMENT GRANULARITY SCALE [RULE]', as in 'int4 group:128 f16 absmax'", text);
+  MatrixFormat format{find_element_format(element), parse_scale_granularity(layout), find_scale_format(scale)};
+  format.rule = rule.empty() ? default_scale_rule(format.element, format.scale) : parse_scale_rule(rule);
+  return format;
+}
+
+ScaleRule default_scale_rule(const ElementFormat& element, const ScaleFormat& scale) {
+  for (const ElementFormat& mean : {kTernary, kBinary, kComplex})
+    if (std::string_view(element.name) == mean.name) return ScaleRule::AbsMean;
+  return scale.inner.kind == ElementKind::PowerOfTwo ? ScaleRule::OcpFloor : ScaleRule::AbsMax;
 }
 
 std::vector<float> QuantizedMatrix::scale_values() const {
@@ -190,26 +198,31 @@ void encode_matrix(QuantizedMatrix& matrix, std::span<const float> x, const Roun
   require_size("the input", x.size(), matrix.rows, matrix.columns);
   require_finite(x, matrix.columns);
   require_rounding(element, source.rounding());
+  matrix.codes.assign(static_cast<size_t>(matrix.rows * matrix.columns / element.dimension), 0);
+  encode_rows(matrix, matrix.scale_values(), x, source, 0, matrix.rows, matrix.codes);
+}
+
+void encode_rows(const QuantizedMatrix& matrix, std::span<const float> scales, std::span<const float> x,
+                 const RoundingSource& source, int64_t first_row, int64_t end_row, std::span<uint32_t> codes) {
+  const ElementFormat& element = matrix.format.element;
   const ScaleGrid grid = matrix.grid();
-  const std::vector<float> scales = matrix.scale_values();
   const int64_t step = element.dimension;
   std::vector<float> scaled(static_cast<size_t>(step));
-  matrix.codes.clear();
-  for (int64_t row = 0; row < matrix.rows; ++row)
+  for (int64_t row = first_row; row < end_row; ++row)
     for (int64_t column = 0; column < matrix.columns; column += step) {
-      const int64_t block = grid.index(row, column);
+      const int64_t block = grid.index(row, column), at = row * matrix.columns + column;
       const float scale = scales[static_cast<size_t>(block)];
-      for (int64_t i = 0; i < step; ++i)
-        scaled[static_cast<size_t>(i)] = x[static_cast<size_t>(row * matrix.columns + column + i)] / scale;
+      for (int64_t i = 0; i < step; ++i) scaled[static_cast<size_t>(i)] = x[static_cast<size_t>(at + i)] / scale;
+      uint32_t& code = codes[static_cast<size_t>(at / step)];
       const uint32_t bits = source.bits(row, column, matrix.columns);
       if (step > 1) {
-        matrix.codes.push_back(encode_vector(element, scaled.data()));
+        code = encode_vector(element, scaled.data());
       } else if (matrix.zeros.empty()) {
-        matrix.codes.push_back(encode(element, scaled[0], source.rounding(), bits));
+        code = encode(element, scaled[0], source.rounding(), bits);
       } else {
         const int32_t zero = static_cast<int32_t>(matrix.zeros[static_cast<size_t>(block)]);
-        const int32_t code = round_to_integer(scaled[0], -kUnclamped, kUnclamped, source.rounding(), bits) + zero;
-        matrix.codes.push_back(static_cast<uint32_t>(std::clamp(code, 0, element.max_integer)));
+        const int32_t rounded = round_to_integer(scaled[0], -kUnclamped, kUnclamped, source.rounding(), bits) + zero;
+        code = static_cast<uint32_t>(std::clamp(rounded, 0, element.max_integer));
       }
     }
 }

@@ -36,8 +36,10 @@ struct MatrixFormat {
 
 /// "e2m1 group:32 e8m0 truncation-free".
 std::string to_string(const MatrixFormat& format);
-/// Inverse of to_string for formats of the tables; throws InvalidArgument.
+/// Inverse of to_string for formats of the tables; without a rule, default_scale_rule's. Throws InvalidArgument.
 MatrixFormat parse_matrix_format(std::string_view text);
+/// absmean for ternary, binary and complex codes, ocp-floor under e8m0 scales, else absmax.
+ScaleRule default_scale_rule(const ElementFormat& element, const ScaleFormat& scale);
 
 struct QuantizedMatrix {
   MatrixFormat format;
@@ -62,6 +64,10 @@ QuantizedMatrix quantize_matrix(const MatrixFormat& format, std::span<const floa
 QuantizedMatrix fit_matrix_scales(const MatrixFormat& format, std::span<const float> x, int64_t rows, int64_t columns);
 /// The second half: codes of `x` under the scales of `matrix`, which may come from other data.
 void encode_matrix(QuantizedMatrix& matrix, std::span<const float> x, const RoundingSource& source = RoundingSource());
+/// The same for rows first_row .. end_row - 1, into `codes` as in QuantizedMatrix; `scales` are scale_values(). Rows
+/// may be encoded in parallel. Checks nothing: x and codes hold the whole matrix, x is finite, the rounding fits.
+void encode_rows(const QuantizedMatrix& matrix, std::span<const float> scales, std::span<const float> x,
+                 const RoundingSource& source, int64_t first_row, int64_t end_row, std::span<uint32_t> codes);
 /// Values, [rows, columns] f32. Throws InvalidArgument when a size does not fit.
 void dequantize_matrix(const QuantizedMatrix& matrix, std::span<float> values);
 /// Elements of `x` whose v lies outside the element format's range, before rounding: what saturates.

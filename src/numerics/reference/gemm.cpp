@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "numerics/formats/element_codec.h"
 #include "numerics/half.h"
 
 namespace halftone::reference {
@@ -25,6 +26,10 @@ int unsigned_code(ElementType type, const uint8_t* row, int64_t k) {
       return static_cast<int8_t>(row[k]) + 128;
     case ElementType::Int4:
       return row[chunk * 32 + within % 32] >> (within / 32 * 4) & 15;
+    case ElementType::Int3: {
+      const uint8_t* bytes = row + chunk * 24;
+      return (bytes[within % 16] >> (within / 16 * 2) & 3) | (bytes[16 + within / 8] >> within % 8 & 1) << 2;
+    }
     case ElementType::Int2:
       return row[chunk * 16 + within % 16] >> (within / 16 * 2) & 3;
     default:
@@ -38,11 +43,28 @@ const uint8_t* row_of(const GemmWeights& w, int64_t n) {
   return static_cast<const uint8_t*>(w.codes) + n * row_bytes(w.type, w.k);
 }
 
+float scale_of(const GemmWeights& w, int64_t n, int64_t k) {
+  const int64_t at = n * groups_of(w) + k / w.group;
+  if (w.scale_codes != nullptr) return w.scales[w.scale_codes[at]];
+  return w.scale_per_group ? w.scales[at] : w.scales[n];
+}
+
+double format_value(const GemmWeights& w, int64_t n, int64_t k) {
+  const int64_t at = n * groups_of(w) + k / w.group;
+  const uint8_t* row = row_of(w, n);
+  // In bytes the sign is bit 7, however short the format.
+  const uint32_t code = w.type == ElementType::Int8 ? (row[k] & 0x7fu) | (row[k] & 0x80u) >> (8 - w.format->bits)
+                                                    : static_cast<uint32_t>(unsigned_code(w.type, row, k));
+  const double zero = w.zeros != nullptr ? w.zeros[at] : 0;
+  return (double{decode(*w.format, code)} - zero) * scale_of(w, n, k);
+}
+
 }  // namespace
 
 int integer_value(const GemmWeights& w, int64_t n, int64_t k) {
   const int64_t at = n * groups_of(w) + k / w.group;
-  const int zero = w.zeros != nullptr ? w.zeros[at] : w.type == ElementType::Int8 ? 128 : symmetric_zero(w.type);
+  const int symmetric = w.mins != nullptr ? 0 : symmetric_zero(w.type);
+  const int zero = w.zeros != nullptr ? w.zeros[at] : w.type == ElementType::Int8 ? 128 : symmetric;
   const int factor = w.group_scales != nullptr ? w.group_scales[at] : 1;
   return (unsigned_code(w.type, row_of(w, n), k) - zero) * factor;
 }
@@ -59,8 +81,9 @@ double weight_value(const GemmWeights& w, int64_t n, int64_t k) {
     default:
       break;
   }
-  const float scale = w.scale_per_group ? w.scales[n * groups_of(w) + k / w.group] : w.scales[n];
-  return static_cast<double>(integer_value(w, n, k)) * scale;
+  if (w.format != nullptr) return format_value(w, n, k);
+  const double value = static_cast<double>(integer_value(w, n, k)) * scale_of(w, n, k);
+  return w.mins != nullptr ? value + w.mins[n * groups_of(w) + k / w.group] : value;
 }
 
 void gemm(const float* x, int64_t x_stride, int64_t m, const GemmWeights& w, int64_t n0, int64_t n1, const float* bias,

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "numerics/formats.h"
+#include "numerics/formats/element_format.h"
 
 namespace halftone::reference {
 
@@ -18,6 +19,9 @@ struct GemmWeights {
   const float* scales = nullptr;
   const uint8_t* group_scales = nullptr;  ///< [N, groups] integer factors, or null
   const uint8_t* zeros = nullptr;         ///< [N, groups], or null when symmetric
+  const float* mins = nullptr;            ///< [N, groups], added to code * scale, or null
+  const ElementFormat* format = nullptr;  ///< what codes are worth instead of integers (kernels/api/gemm.h), or null
+  const uint8_t* scale_codes = nullptr;   ///< [N, groups], indices into scales [256], or null
 };
 
 /// The integer (code - zero) * group_scale of element (n, k) of an integer type.

@@ -11,9 +11,16 @@
 namespace halftone::reference {
 namespace {
 
-int64_t group_index(const PackedWeights& w, int64_t n, int64_t k) {
-  const int64_t groups = (w.k + w.group - 1) / w.group;
-  return (n / kTileRows * groups + k / w.group) * kTileRows + n % kTileRows;
+/// Where the value of (n, k) lies in an array of one value every `group` elements.
+int64_t group_index(const PackedWeights& w, int64_t group, int64_t n, int64_t k) {
+  const int64_t groups = (w.k + group - 1) / group;
+  return (n / kTileRows * groups + k / group) * kTileRows + n % kTileRows;
+}
+
+/// An f16 number, times the i8 factor `factors[at]` where those are given.
+double scaled(const uint16_t* halves, int64_t half_at, const uint8_t* factors, int64_t at) {
+  const double factor = factors != nullptr ? static_cast<int8_t>(factors[at]) : 1;
+  return static_cast<double>(f16_to_f32(halves[half_at])) * factor;
 }
 
 /// Codes, scale and sums of the `count` elements at x; false when one is not finite.
@@ -34,11 +41,13 @@ bool quantize_run(const float* x, int64_t count, int8_t* codes, float* scale) {
 }  // namespace
 
 double packed_weight_value(const PackedWeights& w, int64_t n, int64_t k) {
-  const int64_t at = group_index(w, n, k);
-  const int zero = w.zeros != nullptr ? w.zeros[at] : w.type == ElementType::Int8 ? 128 : symmetric_zero(w.type);
+  const int64_t at = group_index(w, w.group, n, k), half_at = w.super ? group_index(w, kSuperGroup, n, k) : at;
+  const int symmetric = w.mins != nullptr ? 0 : symmetric_zero(w.type);
+  const int zero = w.zeros != nullptr ? w.zeros[at] : w.type == ElementType::Int8 ? 128 : symmetric;
   double value = interleaved_code(w.type, w.k, w.codes, n, k) - zero;
-  if (w.group_scales != nullptr) value *= w.group_scales[at];
-  if (w.scales != nullptr) value *= static_cast<double>(f16_to_f32(w.scales[at]));
+  if (w.group_scales != nullptr && !w.super) value *= w.group_scales[at];
+  if (w.scales != nullptr) value *= scaled(w.scales, half_at, w.super ? w.group_scales : nullptr, at);
+  if (w.mins != nullptr) value += scaled(w.mins, half_at, w.super ? w.group_mins : nullptr, at);
   if (w.row_scales != nullptr) value *= static_cast<double>(w.row_scales[n]);
   return value;
 }

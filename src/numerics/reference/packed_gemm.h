@@ -13,10 +13,13 @@ struct PackedWeights {
   ElementType type = ElementType::Int4;
   int64_t group = 0;  ///< elements along K that share scales and zero point; K for one a row
   const uint8_t* codes = nullptr;
-  const uint16_t* scales = nullptr;       ///< f16 a group, or null
+  bool super = false;                     ///< `scales` and `mins` are of kSuperGroup elements, and factors are i8
+  const uint16_t* scales = nullptr;       ///< f16 a group (or super-group), or null
   const float* row_scales = nullptr;      ///< or null
   const uint8_t* group_scales = nullptr;  ///< or null
   const uint8_t* zeros = nullptr;         ///< or null
+  const uint16_t* mins = nullptr;         ///< f16 a group (or super-group), or null
+  const uint8_t* group_mins = nullptr;    ///< i8, with `super` and `mins` only
 };
 
 /// The value of element (n, k), exact up to one rounding in double.
