@@ -28,7 +28,7 @@ struct Case {
   GemmProblem problem;
   std::vector<double> x, w;  // [M, K], [N, K]
   std::vector<uint8_t> codes, zeros, group_scales;
-  std::vector<float> scales, values, bias;
+  std::vector<float> scales, mins, values, bias;
   int64_t x_stride = 0, y_stride = 0;
   bool with_bias = true;
 
@@ -52,6 +52,7 @@ struct Case {
     a.w.scales = scales.empty() ? nullptr : scales.data();
     a.w.group_scales = group_scales.empty() ? nullptr : group_scales.data();
     a.w.zeros = zeros.empty() ? nullptr : zeros.data();
+    a.w.mins = mins.empty() ? nullptr : mins.data();
     a.bias = with_bias ? bias.data() : nullptr;
     a.y = y.data();
     a.y_stride = y_stride;
@@ -95,6 +96,7 @@ struct Case {
         if (k % group == 0) start_group(zero, factor);
         const int code = store_code(row, k, zero, factor);
         value = static_cast<double>((code - zero) * factor) * scales.back();
+        if (p.minimums) value += mins.back();
       }
     }
   }
@@ -113,7 +115,8 @@ struct Case {
 
   void start_group(int& zero, int& factor) {
     const int largest = (1 << bits_of(problem.weight)) - 1;
-    zero = (largest + 1) / 2;
+    zero = problem.minimums && problem.weight != ElementType::Int8 ? 0 : (largest + 1) / 2;
+    if (problem.minimums) mins.push_back(whole ? static_cast<float>(integer(-9, 9)) : real());
     if (problem.zero_points) {
       zero = integer(0, largest);
       zeros.push_back(static_cast<uint8_t>(zero));
@@ -140,6 +143,10 @@ struct Case {
         break;
       case ElementType::Int4:
         row[k / 64 * 32 + j % 32] |= static_cast<uint8_t>(code << (j < 32 ? 0 : 4));
+        break;
+      case ElementType::Int3:
+        row[k / 64 * 24 + j % 16] |= static_cast<uint8_t>((code & 3) << (j / 16 * 2));
+        row[k / 64 * 24 + 16 + j / 8] |= static_cast<uint8_t>(code >> 2 << (j % 8));
         break;
       default:
         row[k / 64 * 16 + j % 16] |= static_cast<uint8_t>(code << (j / 16 * 2));
@@ -224,10 +231,10 @@ std::vector<GemmProblem> storages(int64_t m, int64_t n, int64_t k) {
     all.push_back(base);
     all.back().weight = type;
   }
-  for (ElementType type : {ElementType::Int8, ElementType::Int4, ElementType::Int2}) {
+  for (ElementType type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2}) {
     for (bool zeros : {false, true}) {
       for (ScaleLayout layout : {ScaleLayout::Row, ScaleLayout::Group, ScaleLayout::TwoLevel}) {
-        if (layout == ScaleLayout::TwoLevel && type != ElementType::Int4) continue;
+        if (layout == ScaleLayout::TwoLevel && type == ElementType::Int8) continue;
         for (int64_t group : {16, 32, 64, 96, 128}) {
           GemmProblem p = base;
           p.weight = type;
@@ -236,6 +243,8 @@ std::vector<GemmProblem> storages(int64_t m, int64_t n, int64_t k) {
           p.group = layout == ScaleLayout::Row ? 0 : group;
           all.push_back(p);
           if (layout == ScaleLayout::Row) break;
+          p.minimums = layout == ScaleLayout::Group && !zeros;
+          if (p.minimums) all.push_back(p);
         }
       }
     }

@@ -29,11 +29,12 @@ using AlignedBytes = std::vector<uint8_t, AlignedAllocator<uint8_t>>;
 /// Random operands of a problem, as the kernels take them and dense in double.
 struct Case {
   PackedGemmProblem problem;
-  std::vector<double> x, w;  // [M, K], [N, K]
+  std::vector<double> x, w;        // [M, K], [N, K]
+  std::vector<double> magnitudes;  // [N, K]: of a weight's product and minimum, which may cancel
   AlignedBytes codes;
-  std::vector<uint16_t> scales;
+  std::vector<uint16_t> scales, mins;
   std::vector<float> row_scales, x_scales, bias;
-  std::vector<uint8_t> group_scales, zeros;
+  std::vector<uint8_t> group_scales, zeros, group_mins;
   std::vector<int8_t> x_codes;
   std::vector<int32_t> x_sums;
   int64_t code_stride, y_stride, units;
@@ -57,7 +58,9 @@ struct Case {
                   .scales = scales.empty() ? nullptr : scales.data(),
                   .row_scales = row_scales.empty() ? nullptr : row_scales.data(),
                   .group_scales = group_scales.empty() ? nullptr : group_scales.data(),
-                  .zeros = zeros.empty() ? nullptr : zeros.data()},
+                  .zeros = zeros.empty() ? nullptr : zeros.data(),
+                  .mins = mins.empty() ? nullptr : mins.data(),
+                  .group_mins = group_mins.empty() ? nullptr : group_mins.data()},
             .bias = problem.n % 2 == 1 ? bias.data() : nullptr,
             .y = y.data(),
             .y_stride = y_stride};
@@ -82,63 +85,97 @@ struct Case {
       }
   }
 
+  /// The group's parameters as a row gives them, in the order of the arrays.
+  struct Group {
+    int zero = 0, factor = 1;
+    double scale = 0, minimum = 0;
+  };
+
+  Group make_group(int64_t k, int top) {
+    const PackedGemmProblem& p = problem;
+    const bool super = p.scales == ScaleLayout::SuperGroup;
+    const auto half = [&](std::vector<uint16_t>& to) {
+      to.push_back(f32_to_f16(integer(0, 3) == 0 ? -scale() : scale()));  // ggml's may be negative
+    };
+    const auto factor = [&](std::vector<uint8_t>& to) {
+      to.push_back(static_cast<uint8_t>(integer(-128, 127)));
+      return static_cast<double>(static_cast<int8_t>(to.back()));
+    };
+    if (!super || k % kSuperGroup == 0) {
+      half(row_.scales);
+      half(row_.mins);
+    }
+    Group g;
+    g.zero = p.zero_points                   ? integer(0, top)
+             : p.weight == ElementType::Int8 ? 128
+             : p.minimums                    ? 0
+                                             : symmetric_zero(p.weight);
+    if (p.scales == ScaleLayout::TwoLevel)
+      g.factor = std::min(integer(1, 255 / top), 127 / std::max(g.zero, top - g.zero));
+    row_.zeros.push_back(static_cast<uint8_t>(g.zero));
+    row_.factors.push_back(static_cast<uint8_t>(g.factor));
+    g.scale = f16_to_f32(row_.scales.back()) * (super ? factor(row_.signed_factors) : 1.0);
+    g.minimum = p.minimums ? f16_to_f32(row_.mins.back()) * (super ? factor(row_.min_factors) : 1.0) : 0;
+    return g;
+  }
+
   void make_weights() {
     const PackedGemmProblem& p = problem;
+    const bool super = p.scales == ScaleLayout::SuperGroup, grouped = super || p.scales == ScaleLayout::Group;
     const int64_t group = p.group > 0 ? p.group : p.k, groups = (p.k + group - 1) / group;
     const int top = (1 << bits_of(p.weight)) - 1;
     std::vector<uint8_t> rows(static_cast<size_t>(p.n * row_bytes(p.weight, p.k)));
-    std::vector<uint8_t> row(static_cast<size_t>(p.k)), z, f;
-    std::vector<uint16_t> s;
+    std::vector<uint8_t> row(static_cast<size_t>(p.k));
     std::vector<float> r;
     for (int64_t n = 0; n < p.n; ++n) {
       r.push_back(scale());
-      int zero = 0, factor = 1;
+      Group g;
       for (int64_t k = 0; k < p.k; ++k) {
-        if (k % group == 0) {
-          s.push_back(f32_to_f16(integer(0, 3) == 0 ? -scale() : scale()));  // ggml's scales may be negative
-          factor = p.scales == ScaleLayout::TwoLevel ? integer(1, 16) : 1;
-          zero = p.zero_points ? integer(0, top) : p.weight == ElementType::Int8 ? 128 : symmetric_zero(p.weight);
-          if (factor > 8 && p.scales == ScaleLayout::TwoLevel)
-            factor = std::min(factor, 127 / std::max(zero, 15 - zero));
-          z.push_back(static_cast<uint8_t>(zero));
-          f.push_back(static_cast<uint8_t>(factor));
-        }
+        if (k % group == 0) g = make_group(k, top);
         const int code = k % 17 == 0 ? top : k % 13 == 0 ? 0 : integer(0, top);
         row[static_cast<size_t>(k)] = static_cast<uint8_t>(p.weight == ElementType::Int8 ? code - 128 : code);
-        double value = (code - zero) * factor;
-        value *= p.scales == ScaleLayout::Group ? static_cast<double>(f16_to_f32(s.back())) : r.back();
-        w.push_back(value);
+        const double product = (code - g.zero) * g.factor * (grouped ? g.scale : static_cast<double>(r.back()));
+        w.push_back(product + g.minimum);
+        magnitudes.push_back(std::fabs(product) + std::fabs(g.minimum));
       }
       pack_codes(p.weight, row, rows.data() + n * row_bytes(p.weight, p.k));
     }
     codes.resize(static_cast<size_t>(interleaved_bytes(p.weight, p.n, p.k)));
     interleave(p.weight, p.n, p.k, rows.data(), codes.data());
-    const auto size = static_cast<size_t>(tiles_of(p.n) * groups * kTileRows);
     const auto spread = [&](auto& to, const auto& from, int64_t count) {
-      to.resize(size / static_cast<size_t>(groups) * static_cast<size_t>(count));
+      to.resize(static_cast<size_t>(tiles_of(p.n) * count * kTileRows));
       interleave_groups(p.n, count, from.data(), to.data());
     };
-    if (p.scales == ScaleLayout::Group)
-      spread(scales, s, groups);
-    else
-      spread(row_scales, r, 1);
-    if (p.scales == ScaleLayout::TwoLevel) spread(group_scales, f, groups);
-    if (p.zero_points) spread(zeros, z, groups);
+    const int64_t halves = super ? (p.k + kSuperGroup - 1) / kSuperGroup : groups;
+    if (grouped) spread(scales, row_.scales, halves);
+    if (!grouped) spread(row_scales, r, 1);
+    if (p.scales == ScaleLayout::TwoLevel) spread(group_scales, row_.factors, groups);
+    if (super) spread(group_scales, row_.signed_factors, groups);
+    if (p.zero_points) spread(zeros, row_.zeros, groups);
+    if (p.minimums) spread(mins, row_.mins, halves);
+    if (p.minimums && super) spread(group_mins, row_.min_factors, groups);
   }
 
+  struct {
+    std::vector<uint16_t> scales, mins;
+    std::vector<uint8_t> zeros, factors, signed_factors, min_factors;
+  } row_;
   std::mt19937 random;
 };
 
-/// A fold rounds its integer (once past 2^24), the product of scales and its sum; the end multiplies twice and adds.
+/// A fold rounds its integer (once past 2^24), the product of scales and its sum; the end multiplies twice and adds. A
+/// minimum is one more product and one more addition of a fold, and groups of 16 have two folds a unit.
 void check_against_double(Case& c, const std::vector<float>& y) {
   const PackedGemmProblem& p = c.problem;
-  const double roundings = static_cast<double>(units_of(p.k)) + 8;
+  const double folds = static_cast<double>(units_of(p.k)) * (p.minimums || p.group == 16 ? 2 : 1),
+               roundings = folds + 8;
   for (int64_t m = 0; m < p.m; ++m)
     for (int64_t n = 0; n < p.n; ++n) {
       double sum = 0, magnitude = 0;
       for (int64_t k = 0; k < p.k; ++k) {
-        const double product = c.x[static_cast<size_t>(m * p.k + k)] * c.w[static_cast<size_t>(n * p.k + k)];
-        sum += product, magnitude += std::fabs(product);
+        const double x = c.x[static_cast<size_t>(m * p.k + k)];
+        sum += x * c.w[static_cast<size_t>(n * p.k + k)];
+        magnitude += std::fabs(x) * c.magnitudes[static_cast<size_t>(n * p.k + k)];
       }
       if (p.n % 2 == 1) sum += c.bias[static_cast<size_t>(n)], magnitude += std::fabs(c.bias[static_cast<size_t>(n)]);
       const float got = y[static_cast<size_t>(m * c.y_stride + n)];
@@ -152,24 +189,30 @@ std::vector<PackedGemmProblem> problems() {
                               {5, 40, 640}, {8, 31, 96},   {9, 64, 160}, {16, 32, 128}, {17, 19, 320},
                               {33, 50, 70}, {129, 18, 64}, {300, 17, 96}};
   for (const auto& size : sizes)
-    for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int2})
+    for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
       for (const bool zeros : {false, true})
         for (const auto activations : {ActivationScales::Row, ActivationScales::Unit})
           for (const auto& [layout, group] : {std::pair{ScaleLayout::Row, 0},
                                               {ScaleLayout::Group, 32},
                                               {ScaleLayout::Group, 64},
                                               {ScaleLayout::Group, 96},
-                                              {ScaleLayout::TwoLevel, 64}}) {
-            if (layout == ScaleLayout::TwoLevel && type != ElementType::Int4) continue;
-            list.push_back({.m = size[0],
-                            .n = size[1],
-                            .k = size[2],
-                            .weight = type,
-                            .scales = layout,
-                            .group = group,
-                            .zero_points = zeros,
-                            .activations = activations});
-          }
+                                              {ScaleLayout::TwoLevel, 64},
+                                              {ScaleLayout::SuperGroup, 16},
+                                              {ScaleLayout::SuperGroup, 32}})
+            for (const bool minimums : {false, true}) {
+              if (layout == ScaleLayout::TwoLevel && type == ElementType::Int8) continue;
+              if (layout == ScaleLayout::SuperGroup && zeros) continue;
+              if (minimums && (zeros || group < 32 || layout == ScaleLayout::TwoLevel)) continue;
+              list.push_back({.m = size[0],
+                              .n = size[1],
+                              .k = size[2],
+                              .weight = type,
+                              .scales = layout,
+                              .group = group,
+                              .zero_points = zeros,
+                              .minimums = minimums,
+                              .activations = activations});
+            }
   return list;
 }
 
@@ -296,6 +339,48 @@ TEST(PackedGemmTest, EveryTwoLevelTripleInRangeIsExact) {
     }
 }
 
+// Ternary weights are two-bit codes around zero code 1: values -1, 0 and 1 times the row's scale, exactly.
+TEST(PackedGemmTest, TernaryWeightsAreTwoBitCodesAroundOne) {
+  constexpr int64_t kN = 40, kK = 200, kTokens = 17;
+  const PackedGemmProblem p = {.m = kTokens,
+                               .n = kN,
+                               .k = kK,
+                               .weight = ElementType::Int2,
+                               .scales = ScaleLayout::Row,
+                               .group = 0,
+                               .zero_points = true};
+  Case c(p, 21);
+  std::mt19937 random(4);
+  std::vector<int> values(kN * kK);
+  std::vector<uint8_t> rows(static_cast<size_t>(kN * row_bytes(p.weight, kK))), row(kK);
+  for (int64_t n = 0; n < kN; ++n) {
+    for (int64_t k = 0; k < kK; ++k) {
+      values[static_cast<size_t>(n * kK + k)] = static_cast<int>(random() % 3) - 1;
+      row[static_cast<size_t>(k)] = static_cast<uint8_t>(values[static_cast<size_t>(n * kK + k)] + 1);
+    }
+    pack_codes(p.weight, row, rows.data() + n * row_bytes(p.weight, kK));
+  }
+  interleave(p.weight, kN, kK, rows.data(), c.codes.data());
+  std::fill(c.zeros.begin(), c.zeros.end(), uint8_t{1});
+  for_each_entry(packed_gemm_table(), p, [&](ExecContext& context, const auto& entry) {
+    std::vector<float> y(static_cast<size_t>(kTokens * c.y_stride), kPoison);
+    entry.run(context, p, c.args(y));
+    for (int64_t m = 0; m < kTokens; ++m)
+      for (int64_t n = 0; n < kN; ++n) {
+        int sum = 0;
+        for (int64_t k = 0; k < kK; ++k)
+          sum += c.x_codes[static_cast<size_t>(m * c.code_stride + k)] * values[static_cast<size_t>(n * kK + k)];
+        const float scale = c.row_scales[static_cast<size_t>(n)] * c.x_scales[static_cast<size_t>(m)];
+        const float got = y[static_cast<size_t>(m * c.y_stride + n)], want = static_cast<float>(sum) * scale;
+        // The reference rounds each product of scales, code and input in double, the others the product of scales.
+        if (entry.needs == Isa::Scalar)
+          ASSERT_NEAR(got, want, 2 * kUnit * std::fabs(want));
+        else
+          ASSERT_EQ(got, want);
+      }
+  });
+}
+
 TEST(PackedGemmTest, LargestSumsDoNotOverflow) {
   for (const auto type : {ElementType::Int8, ElementType::Int4}) {
     const PackedGemmProblem p = {
@@ -333,7 +418,14 @@ TEST(PackedGemmTest, MalformedProblemsNameTheRule) {
   using P = PackedGemmProblem;
   using A = PackedGemmArgs;
   EXPECT_NE(message(good, [](P& p, A&) { p.group = 48; }).find("multiple of 32"), std::string::npos);
-  EXPECT_NE(message(good, [](P& p, A&) { p.weight = ElementType::Float16; }).find("int8, int4 or int2"),
+  EXPECT_NE(message(good, [](P& p, A&) { p.weight = ElementType::Float16; }).find("int8, int4, int3 or int2"),
+            std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.minimums = p.zero_points = true; }).find("without zero points"),
+            std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.minimums = true; }).find("w.mins"), std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.scales = ScaleLayout::SuperGroup, p.group = 64; }).find("16 or 32"),
+            std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.scales = ScaleLayout::SuperGroup; }).find("w.group_scales"),
             std::string::npos);
   EXPECT_NE(message(good, [](P& p, A&) { p.k = 65537; }).find("65536"), std::string::npos);
   EXPECT_NE(message(good, [](P&, A& a) { a.x.sums = nullptr; }).find("x.sums"), std::string::npos);

@@ -6,12 +6,20 @@
 // Query t sits at position `start + t` and sees the positions p with p <= start + t and, when window > 0,
 // p > start + t - window. Keys are visited in order in blocks of a fixed size with an online softmax, so a query's
 // result does not depend on how many queries, threads or sequences came with it: prefill equals decode bit for bit.
+// That holds unless bf16 products are permitted: then the entry "amx" takes prompts of 16 tokens and more; threads and
+// the other queries do not change a query's bits there either, but a decode gives others.
 //
 // Precision. Float32 and Float16 caches: f32 sums and an exponential good to 3 units. Int8 and Int4 caches: products of
 // codes with integers, summed exactly; a query is rounded to 15 bits (with its sign) of its largest element, and the
 // weights of a block, times the values' scales, to 15 bits (16 with AVX-512) of the largest: a score moves by at most
 // softmax_scale * max|q| / 32512 * sum_d |k_d|, an output of a block by at most 2^-16 of the largest weight times scale
 // per code that a value is away from 0. Rounding the cache itself to 8 bits costs some hundred times more.
+//
+// bf16 products ("amx"): queries (times softmax_scale), keys, weights and values are rounded to 8 bits of significand,
+// relatively by u = 2^-8 at most; sums are f32. A score moves by at most 2 u softmax_scale sum_d |q_d k_d|; a weight
+// relatively by that and u, in the sum of weights too; an output thus by at most u times the weighted mean of |v|, plus
+// the largest relative error of a weight times that mean and |output|. Prompts with values of 2^40 and more, or not
+// finite, are left to the other entries.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +39,7 @@ struct AttentionProblem {
   int64_t head_dim = 0;
   int64_t window = 0;                         ///< sliding window in tokens; 0 for none
   ElementType format = ElementType::Float16;  ///< Float32, Float16, Int8 or Int4
+  bool bf16 = false;                          ///< products may round all operands to bf16, see Precision
 };
 
 struct KvView {

@@ -88,6 +88,14 @@ static inline I load_shorts(const void* p, int64_t n) {
 }
 /// Entry index mod kLanes of the table, in every lane.
 static inline F look_up(F table, I index) { return _mm512_permutexvar_ps(index, table); }
+/// Entry index mod 16 of 16 values, in every lane.
+static inline F look_up_16(const float* values, I index) { return look_up(load(values), index); }
+/// n bytes |sign|magnitude|, zero past them, as the f16 of that sign and magnitude << shift; shift is 7 or 8.
+static inline F load_small_floats(const void* p, int64_t n, int shift) {
+  const __m128i bytes = n >= kLanes ? _mm_loadu_si128((const __m128i*)p) : _mm_maskz_loadu_epi8(first_lanes(n), p);
+  const __m256i words = _mm256_sll_epi16(_mm256_cvtepi8_epi16(bytes), _mm_cvtsi32_si128(shift));
+  return _mm512_cvtph_ps(_mm256_and_si256(words, _mm256_set1_epi16(shift == 8 ? -1 : (short)0xbfff)));
+}
 /// The low 8 bits of every lane.
 static inline void store_bytes(void* p, I a) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(a)); }
 /// The low 16 bits of every lane, read as f16.
@@ -229,6 +237,16 @@ static inline I load_shorts(const void* p, int64_t n) {
 }
 /// Entry index mod kLanes of the table, in every lane.
 static inline F look_up(F table, I index) { return _mm256_permutevar8x32_ps(table, index); }
+/// Entry index mod 16 of 16 values, in every lane.
+static inline F look_up_16(const float* values, I index) {
+  return select(shift_left(index, 28), look_up(load(values + 8), index), look_up(load(values), index));
+}
+/// n bytes |sign|magnitude|, zero past them, as the f16 of that sign and magnitude << shift; shift is 7 or 8.
+static inline F load_small_floats(const void* p, int64_t n, int shift) {
+  const __m128i bytes = n >= kLanes ? _mm_loadl_epi64((const __m128i*)p) : load_first(p, n, 1);
+  const __m128i words = _mm_sll_epi16(_mm_cvtepi8_epi16(bytes), _mm_cvtsi32_si128(shift));
+  return _mm256_cvtph_ps(_mm_and_si128(words, _mm_set1_epi16(shift == 8 ? -1 : (short)0xbfff)));
+}
 /// The low 8 bits of every lane.
 static inline void store_bytes(void* p, I a) {
   const I low = _mm256_and_si256(a, _mm256_set1_epi32(255));

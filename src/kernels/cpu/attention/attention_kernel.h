@@ -60,11 +60,41 @@ struct AttentionKernel {
   void (*merge)(const AttentionParams& p, int64_t kv_head, int64_t blocks, float* partials);
 };
 
+/// Rows of queries that the bf16 prompt kernel works on at a time.
+inline constexpr int kPromptRows = 32;
+
+/// A prompt with bf16 products. First the blocks of keys that its queries see are packed to bf16 in the order that
+/// matrix instructions want, rows past the last key as zeros; then units of `tile_tokens` queries of a key-value head
+/// run over them. The packed operands hold `heads` key-value heads from `first_head` on.
+struct PromptTask {
+  AttentionParams p;
+  int64_t first_head, heads;
+  int64_t first_block, blocks;  ///< of kKeyBlock keys
+  uint16_t* keys;               ///< [heads][blocks][kKeyBlock / 16][dim / 2][16 keys][2 elements]
+  uint16_t* values;             ///< [heads][blocks][kKeyBlock / 32][dim / 16][16][16 elements][2 keys]
+  int64_t tile_tokens, tiles;
+  int64_t padded_rows;  ///< tile_tokens * ratio rounded up to kPromptRows
+};
+
+/// Bytes of scratch that a worker needs in `units`.
+int64_t prompt_scratch_bytes(int64_t dim, int64_t padded_rows);
+
+struct PromptKernel {
+  /// Packs block `block` of head `head`, both counted from the task's first; false where a value is 2^40 or more or not
+  /// finite, which weights of 0 would not hide.
+  bool (*pack)(const PromptTask& t, int64_t head, int64_t block);
+  /// Units [begin, end) of heads * tiles; scratch is 64-byte aligned.
+  void (*units)(const PromptTask& t, int64_t begin, int64_t end, void* scratch);
+};
+
 namespace avx2 {
 extern const AttentionKernel kAttention;
 }
 namespace avx512 {
 extern const AttentionKernel kAttention;
+}
+namespace amx {
+extern const PromptKernel kPrompt;
 }
 
 }  // namespace halftone::kernels

@@ -31,7 +31,7 @@ static int64_t first_visible(const AttentionParams& p, int64_t token) {
   return p.window > 0 && first > 0 ? first : 0;
 }
 
-static Span visible(const AttentionParams& p, int64_t token, int64_t block) {
+static inline Span visible(const AttentionParams& p, int64_t token, int64_t block) {
   const int64_t base = block * kKeyBlock;
   return {clamp_to_block(first_visible(p, token) - base), clamp_to_block(p.start + token + 1 - base)};
 }
@@ -52,7 +52,7 @@ struct Scratch {
   float* rest;
 };
 
-static Scratch carve(float* memory, int64_t dim) {
+static inline Scratch carve(float* memory, int64_t dim) {
   Scratch s;
   s.keys = memory;
   s.values = s.keys + kKeyBlock * dim;

@@ -15,8 +15,8 @@ inline constexpr int kTokens = 4;                       // rows of x in a block 
 inline constexpr int kRows = kRegisters == 32 ? 4 : 3;  // rows of w in one: the sums fill the registers
 
 /// Tokens up to which decoding weights again for every four costs less than a panel.
-template <ElementType kType>
-inline constexpr int64_t kDirectTokens = kLanes == 8 && kInteger<kType> ? 4 : 8;
+template <Coding kCoding>
+inline constexpr int64_t kDirectTokens = kLanes == 8 && kScaled<kCoding> ? 4 : 8;
 
 /// A number as a type.
 template <int kValue>
@@ -44,17 +44,17 @@ template <int kCount>
 }
 
 /// Outputs [m, m + MR) x [n, n + NR), the weights of row n at rows.base.
-template <ElementType kType, int kUnit, int MR, int NR>
+template <Coding kCoding, int kUnit, int MR, int NR>
 static void block(const GemmTask& t, const WeightRows& rows, int64_t m, int64_t n) {
   F acc[MR * NR];
   unrolled<MR * NR>([&](int i) HALFTONE_INLINE { acc[i] = zero(); });
   const float* x = t.x + m * t.x_stride;
-  const int64_t groups = kInteger<kType> ? t.groups : 1;
-  const int64_t group = kInteger<kType> ? t.group : t.k;
+  const int64_t groups = kScaled<kCoding> ? t.groups : 1;
+  const int64_t group = kScaled<kCoding> ? t.group : t.k;
   for (int64_t g = 0; g < groups; ++g) {
-    Decoder<kType> decoders[NR];
-    if constexpr (kInteger<kType>) {
-      unrolled<NR>([&](int r) HALFTONE_INLINE { decoders[r] = Decoder<kType>(t, n + r, g); });
+    Decoder<kCoding> decoders[NR];
+    if constexpr (kScaled<kCoding>) {
+      unrolled<NR>([&](int r) HALFTONE_INLINE { decoders[r] = Decoder<kCoding>(t, n + r, g); });
     }
     const auto step = [&](int64_t k, int i, int64_t left, auto unit) HALFTONE_INLINE {
       F values[MR];
@@ -82,32 +82,32 @@ static void block(const GemmTask& t, const WeightRows& rows, int64_t m, int64_t 
 }
 
 /// Tokens [m0, m1) against NR rows, which stay in the first-level cache.
-template <ElementType kType, int kUnit, int NR>
+template <Coding kCoding, int kUnit, int NR>
 static void block_tokens(const GemmTask& t, const WeightRows& rows, int64_t m0, int64_t m1, int64_t n) {
   int64_t m = m0;
-  for (; m + kTokens <= m1; m += kTokens) block<kType, kUnit, kTokens, NR>(t, rows, m, n);
-  for (; m + 2 <= m1; m += 2) block<kType, kUnit, 2, NR>(t, rows, m, n);
-  for (; m < m1; ++m) block<kType, kUnit, 1, NR>(t, rows, m, n);
+  for (; m + kTokens <= m1; m += kTokens) block<kCoding, kUnit, kTokens, NR>(t, rows, m, n);
+  for (; m + 2 <= m1; m += 2) block<kCoding, kUnit, 2, NR>(t, rows, m, n);
+  for (; m < m1; ++m) block<kCoding, kUnit, 1, NR>(t, rows, m, n);
 }
 
-template <ElementType kType, int kUnit>
+template <Coding kCoding, int kUnit>
 static void rows_in_turn(const GemmTask& t, WeightRows rows, int64_t m0, int64_t m1, int64_t n0, int64_t n1) {
   int64_t n = n0;
   for (; n + kRows <= n1; n += kRows, rows.base += kRows * rows.stride) {
-    block_tokens<kType, kUnit, kRows>(t, rows, m0, m1, n);
+    block_tokens<kCoding, kUnit, kRows>(t, rows, m0, m1, n);
   }
-  for (; n < n1; ++n, rows.base += rows.stride) block_tokens<kType, kUnit, 1>(t, rows, m0, m1, n);
+  for (; n < n1; ++n, rows.base += rows.stride) block_tokens<kCoding, kUnit, 1>(t, rows, m0, m1, n);
 }
 
-template <ElementType kType, int kUnit>
+template <Coding kCoding, int kUnit>
 static void decode_rows(const GemmTask& t, int64_t n0, int64_t n1, float* panel) {
-  const int64_t groups = kInteger<kType> ? t.groups : 1;
-  const int64_t group = kInteger<kType> ? t.group : t.k;
+  const int64_t groups = kScaled<kCoding> ? t.groups : 1;
+  const int64_t group = kScaled<kCoding> ? t.group : t.k;
   for (int64_t n = n0; n < n1; ++n, panel += t.panel_stride) {
     const uint8_t* row = t.codes + n * t.row_bytes;
     for (int64_t g = 0; g < groups; ++g) {
-      Decoder<kType> decoder;
-      if constexpr (kInteger<kType>) decoder = Decoder<kType>(t, n, g);
+      Decoder<kCoding> decoder;
+      if constexpr (kScaled<kCoding>) decoder = Decoder<kCoding>(t, n, g);
       const int64_t end = (g + 1) * group < t.k ? (g + 1) * group : t.k;
       int64_t k = g * group;
       for (; k + kUnit <= end; k += kUnit) {
@@ -121,45 +121,53 @@ static void decode_rows(const GemmTask& t, int64_t n0, int64_t n1, float* panel)
 }
 
 /// A few tokens at a time against the whole panel, so that both stay in caches.
-template <ElementType kType, int kUnit>
+template <Coding kCoding, int kUnit>
 static void panels(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
   for (int64_t n = n0; n < n1; n += t.panel_rows) {
     const int64_t end = n + t.panel_rows < n1 ? n + t.panel_rows : n1;
-    decode_rows<kType, kUnit>(t, n, end, panel);
+    decode_rows<kCoding, kUnit>(t, n, end, panel);
     const WeightRows rows = {reinterpret_cast<const uint8_t*>(panel), t.panel_stride * 4};
     for (int64_t m = m0; m < m1; m += kTokens) {
-      rows_in_turn<ElementType::Float32, 64>(t, rows, m, m + kTokens < m1 ? m + kTokens : m1, n, end);
+      rows_in_turn<Coding::Float32, 64>(t, rows, m, m + kTokens < m1 ? m + kTokens : m1, n, end);
     }
   }
 }
 
-template <ElementType kType, int kUnit = 64>
+template <Coding kCoding, int kUnit = 64>
 static void range(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
-  if (t.m > kDirectTokens<kType>) return panels<kType, kUnit>(t, m0, m1, n0, n1, panel);
-  rows_in_turn<kType, kUnit>(t, {t.codes + n0 * t.row_bytes, t.row_bytes}, m0, m1, n0, n1);
+  if (t.m > kDirectTokens<kCoding>) return panels<kCoding, kUnit>(t, m0, m1, n0, n1, panel);
+  rows_in_turn<kCoding, kUnit>(t, {t.codes + n0 * t.row_bytes, t.row_bytes}, m0, m1, n0, n1);
 }
 
-template <ElementType kType>
+template <Coding kCoding>
 static void quantized_range(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
-  if (t.groups == 1 || t.group % 64 == 0) return range<kType, 64>(t, m0, m1, n0, n1, panel);
-  if (t.group % 32 == 0) return range<kType, 32>(t, m0, m1, n0, n1, panel);
-  range<kType, 16>(t, m0, m1, n0, n1, panel);
+  if (t.groups == 1 || t.group % 64 == 0) return range<kCoding, 64>(t, m0, m1, n0, n1, panel);
+  if (t.group % 32 == 0) return range<kCoding, 32>(t, m0, m1, n0, n1, panel);
+  range<kCoding, 16>(t, m0, m1, n0, n1, panel);
 }
 
 void gemm(const GemmTask& t, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float* panel) {
-  switch (t.weight) {
-    case ElementType::Float32:
-      return range<ElementType::Float32>(t, m0, m1, n0, n1, panel);
-    case ElementType::Float16:
-      return range<ElementType::Float16>(t, m0, m1, n0, n1, panel);
-    case ElementType::BFloat16:
-      return range<ElementType::BFloat16>(t, m0, m1, n0, n1, panel);
-    case ElementType::Int8:
-      return quantized_range<ElementType::Int8>(t, m0, m1, n0, n1, panel);
-    case ElementType::Int4:
-      return quantized_range<ElementType::Int4>(t, m0, m1, n0, n1, panel);
-    case ElementType::Int2:
-      return quantized_range<ElementType::Int2>(t, m0, m1, n0, n1, panel);
+  switch (t.coding) {
+    case Coding::Float32:
+      return range<Coding::Float32>(t, m0, m1, n0, n1, panel);
+    case Coding::Float16:
+      return range<Coding::Float16>(t, m0, m1, n0, n1, panel);
+    case Coding::BFloat16:
+      return range<Coding::BFloat16>(t, m0, m1, n0, n1, panel);
+    case Coding::Int8:
+      return quantized_range<Coding::Int8>(t, m0, m1, n0, n1, panel);
+    case Coding::Int4:
+      return quantized_range<Coding::Int4>(t, m0, m1, n0, n1, panel);
+    case Coding::Int3:
+      return quantized_range<Coding::Int3>(t, m0, m1, n0, n1, panel);
+    case Coding::Int2:
+      return quantized_range<Coding::Int2>(t, m0, m1, n0, n1, panel);
+    case Coding::Listed4:
+      return quantized_range<Coding::Listed4>(t, m0, m1, n0, n1, panel);
+    case Coding::Listed2:
+      return quantized_range<Coding::Listed2>(t, m0, m1, n0, n1, panel);
+    case Coding::Float8:
+      return quantized_range<Coding::Float8>(t, m0, m1, n0, n1, panel);
   }
 }
 

@@ -8,12 +8,16 @@
 
 namespace halftone::kernels {
 
+/// How weights become floats: the layouts of ElementType, with codes that are integers, that index 4 or 16 listed
+/// values, or that are floats of 8 bits.
+enum class Coding : uint8_t { Float32, Float16, BFloat16, Int8, Int4, Int3, Int2, Listed4, Listed2, Float8 };
+
 /// A GEMM with all defaults resolved: strides in elements of the pointed-to type,
 /// `groups` = 1 where a row has one
 /// scale.
 struct GemmTask {
   int64_t m, n, k;
-  ElementType weight;
+  Coding coding;
   bool grouped;    ///< one f32 scale a group
   bool two_level;  ///< one f32 scale a row, one integer scale a group
   int64_t group, groups;
@@ -22,6 +26,11 @@ struct GemmTask {
   const float* scales;          ///< [n, groups] when grouped, else [n]
   const uint8_t* group_scales;  ///< [n, groups] when two_level
   const uint8_t* zeros;         ///< [n, groups] or null
+  const float* mins;            ///< [n, groups] or null
+  const uint8_t* scale_codes;   ///< [n, groups] indices into `scales`, or null
+  float values[16];             ///< Listed4, and Listed2 four times over: what the codes are worth
+  int float_shift;              ///< Float8: from the magnitude of a code to the bits of an f16 that is worth
+  float float_unit;             ///< 1 / float_unit of it
   int default_zero;             ///< the code that means zero when `zeros` is null; Int8 codes counted from 0 (+128)
   const float* x;
   int64_t x_stride;

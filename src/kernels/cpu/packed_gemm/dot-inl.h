@@ -34,17 +34,19 @@ inline constexpr int kTakenOff = 0;
 
 static inline I load_line(const uint8_t* p) { return _mm512_loadu_si512(p); }
 static inline I shifted(I a, int bits) { return _mm512_srl_epi16(a, _mm_cvtsi32_si128(bits)); }
+static inline I shifted_left(I a, int bits) { return _mm512_sll_epi16(a, _mm_cvtsi32_si128(bits)); }
 static inline I low_bits(I a, char mask) { return _mm512_and_si512(a, _mm512_set1_epi8(mask)); }
 static inline I flip_signs(I a) { return _mm512_xor_si512(a, _mm512_set1_epi8(-128)); }
 static inline I multiply_low(I a, I b) { return _mm512_mullo_epi32(a, b); }
 static inline I sub_int(I a, I b) { return _mm512_sub_epi32(a, b); }
 
-template <ElementType kType>
+template <ElementType kType, int kBegin, int kQuads>
 [[gnu::always_inline]] static inline I unit_dot(I sum, const UnitCodes& w, const int8_t* x) {
   I even = sum, odd = _mm512_setzero_si512();  // two chains: one would wait for its own latency
-  unrolled<kUnitQuads / 2>([&](int i) HALFTONE_INLINE {
-    even = _mm512_dpbusd_epi32(even, w.q[2 * i], _mm512_set1_epi32(quad_at(x + 8 * i)));
-    odd = _mm512_dpbusd_epi32(odd, w.q[2 * i + 1], _mm512_set1_epi32(quad_at(x + 8 * i + 4)));
+  unrolled<kQuads / 2>([&](int i) HALFTONE_INLINE {
+    const int q = kBegin + 2 * i;
+    even = _mm512_dpbusd_epi32(even, w.q[q], _mm512_set1_epi32(quad_at(x + 4 * q)));
+    odd = _mm512_dpbusd_epi32(odd, w.q[q + 1], _mm512_set1_epi32(quad_at(x + 4 * q + 4)));
   });
   return _mm512_add_epi32(even, odd);
 }
@@ -56,16 +58,18 @@ inline constexpr int kTakenOff = kType == ElementType::Int8 ? 128 : 0;
 
 static inline I load_line(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 static inline I shifted(I a, int bits) { return _mm256_srl_epi16(a, _mm_cvtsi32_si128(bits)); }
+static inline I shifted_left(I a, int bits) { return _mm256_sll_epi16(a, _mm_cvtsi32_si128(bits)); }
 static inline I low_bits(I a, char mask) { return _mm256_and_si256(a, _mm256_set1_epi8(mask)); }
 static inline I flip_signs(I a) { return _mm256_xor_si256(a, _mm256_set1_epi8(-128)); }
 static inline I multiply_low(I a, I b) { return _mm256_mullo_epi32(a, b); }
 static inline I sub_int(I a, I b) { return _mm256_sub_epi32(a, b); }
 
-template <ElementType kType>
+template <ElementType kType, int kBegin, int kQuads>
 [[gnu::always_inline]] static inline I unit_dot(I sum, const UnitCodes& w, const int8_t* x) {
   const I ones = _mm256_set1_epi16(1);
   if constexpr (kType == ElementType::Int8) {
-    unrolled<kUnitQuads>([&](int i) HALFTONE_INLINE {
+    unrolled<kQuads>([&](int j) HALFTONE_INLINE {
+      const int i = kBegin + j;
       const I four = _mm256_set1_epi32(quad_at(x + 4 * i));
       const I pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w.q[i]), _mm256_sign_epi8(four, w.q[i]));
       sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones));
@@ -73,7 +77,8 @@ template <ElementType kType>
     return sum;
   } else {
     I pairs = _mm256_setzero_si256();
-    unrolled<kUnitQuads>([&](int i) HALFTONE_INLINE {
+    unrolled<kQuads>([&](int j) HALFTONE_INLINE {
+      const int i = kBegin + j;
       const I four = _mm256_set1_epi32(quad_at(x + 4 * i));
       pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(w.q[i], four));
     });
@@ -82,6 +87,19 @@ template <ElementType kType>
 }
 
 #endif
+
+/// The dot product of all of a unit, added to `sum`.
+template <ElementType kType>
+[[gnu::always_inline]] static inline I unit_dot(I sum, const UnitCodes& w, const int8_t* x) {
+  return unit_dot<kType, 0, kUnitQuads>(sum, w, x);
+}
+
+/// The sum of 16 activations: VPSADBW adds eight bytes, made unsigned by adding 128.
+static inline int32_t half_unit_sum(const int8_t* x) {
+  const __m128i biased = _mm_xor_si128(_mm_loadu_si128((const __m128i*)x), _mm_set1_epi8(-128));
+  const __m128i sums = _mm_sad_epu8(biased, _mm_setzero_si128());
+  return _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_unpackhi_epi64(sums, sums))) - 16 * 128;
+}
 
 /// The codes of a unit, less kTakenOff.
 template <ElementType kType>
@@ -106,6 +124,12 @@ template <ElementType kType>
       w.q[i + 4] = low_bits(shifted(line, 4), 3);
       w.q[i + 6] = low_bits(shifted(line, 6), 3);
     });
+    if constexpr (kType == ElementType::Int3) {
+      const I line = load_line(unit + kLine * 2);  // quad i has its high bits in bit i
+      unrolled<8>([&](int i) HALFTONE_INLINE {
+        w.q[i] = bit_or(w.q[i], low_bits(i < 2 ? shifted_left(line, 2 - i) : shifted(line, i - 2), 4));
+      });
+    }
   }
   return w;
 }

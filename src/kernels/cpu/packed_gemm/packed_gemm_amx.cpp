@@ -5,6 +5,7 @@
 // scale, sums stay in the tile registers along K; otherwise a tile of int32 sums is stored at every fold and added to
 // 16 vectors of floats with the arithmetic of packed_gemm-inl.h: the same bits as every other entry.
 #define HALFTONE_ISA_NAMESPACE amx
+#include "kernels/cpu/amx-inl.h"
 #include "kernels/cpu/packed_gemm/dot-inl.h"
 #include "kernels/cpu/packed_gemm/packed_task.h"
 
@@ -25,36 +26,6 @@ static_assert(kRing * kSumsSize * 4 <= kAmxRingBytes);
 // Tile registers. A product's result is there long after the next product could start, so sums take turns.
 constexpr int kSums = 0, kX = 4, kW = 6;  // 4 of sums, 2 of activations, 2 of weights
 
-// The compiler's intrinsics take literal register numbers only, and g++ 12's do not say that they touch memory.
-template <int kTile>
-[[gnu::always_inline]] inline void tile_zero() {
-  __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTile));
-}
-template <int kTile>
-[[gnu::always_inline]] inline void tile_load(const void* base, int64_t stride) {
-  __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(base), "r"(stride) : "memory");
-}
-template <int kTile>
-[[gnu::always_inline]] inline void tile_store(void* base, int64_t stride) {
-  __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(base), "r"(stride) : "memory");
-}
-/// kSum += kInput * kWeights, signed bytes.
-template <int kSum, int kInput, int kWeights>
-[[gnu::always_inline]] inline void tile_dot() {
-  __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kSum), "i"(kInput), "i"(kWeights));
-}
-
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t column_bytes[16] = {};
-  uint8_t rows[16] = {};
-
-  void set(int tile, int row_count, int bytes) {
-    rows[tile] = static_cast<uint8_t>(row_count);
-    column_bytes[tile] = static_cast<uint16_t>(bytes);
-  }
-};
-
 /// `depth`: elements of K that one instruction multiplies, 32 or 64. `rows`: tokens of the first and the second tile of
 /// activations; the sums of weight tile j and token tile i are register kSums + 2 i + j.
 void configure(int rows, int second_rows, int depth) {
@@ -66,8 +37,7 @@ void configure(int rows, int second_rows, int depth) {
     config.set(kX + i, count, depth);
     config.set(kW + i, depth / 4, 64);
   }
-  // Not _tile_loadconfig: g++ 12 believes that it reads eight bytes only, and drops the other stores.
-  __asm__ volatile("ldtilecfg %0" : : "m"(config) : "memory");
+  config.load();
 }
 
 /// (code - zero) * factor of a tile as bytes, unit after unit, with a unit of zeros after an odd number.
@@ -100,6 +70,7 @@ void expand(const PackedTask& t, int64_t tile, int8_t* out) {
 void expand(const PackedTask& t, int64_t tile, int8_t* out) {
   if (t.weight == ElementType::Int8) return expand<ElementType::Int8>(t, tile, out);
   if (t.weight == ElementType::Int4) return expand<ElementType::Int4>(t, tile, out);
+  if (t.weight == ElementType::Int3) return expand<ElementType::Int3>(t, tile, out);
   expand<ElementType::Int2>(t, tile, out);
 }
 
@@ -180,8 +151,16 @@ template <int kTurn>
   tile_store<kSums + kTurn>(ring + fold % kRing * kSumsSize, 64);
 }
 
+/// f16 numbers of a tile's rows in group g, times i8 factors where there are super-groups: exact.
+inline F group_floats(const PackedTask& t, const uint16_t* halves, const uint8_t* factors, int64_t tile, int64_t g) {
+  const int64_t at = (tile * t.groups + g) * 16;
+  if (!t.super) return load_half(halves + at);
+  const F half = load_half(halves + (tile * t.super_groups + g / t.groups_per_super) * 16);
+  return mul(half, to_float(load_signed_bytes(factors + at, kLanes)));
+}
+
 /// Folds every `step` units, kDistance folds behind the matrix instructions. One tile of tokens, one of weights.
-template <bool kGrouped, bool kUnitScales>
+template <bool kGrouped, bool kUnitScales, bool kMinimums = false>
 void folded_block(const PackedTask& t, const Block& b, int32_t* ring) {
   const int64_t step = kUnitScales ? 1 : t.group_units, folds = (t.units + step - 1) / step;
   const int8_t* x = t.x + b.m * t.x_stride;
@@ -189,6 +168,12 @@ void folded_block(const PackedTask& t, const Block& b, int32_t* ring) {
   unrolled<kTokens>([&](int r) HALFTONE_INLINE { real[r] = zero(); });
   const float* x_scales[kTokens];  // tokens past the last repeat it: their sums are never written
   for (int r = 0; r < kTokens; ++r) x_scales[r] = t.x_scales + (b.m + (r < b.count ? r : b.count - 1)) * t.units;
+  const auto input_sum = [&](int r, int64_t u) HALFTONE_INLINE {
+    const int32_t* sums = t.x_sums + (b.m + (r < b.count ? r : b.count - 1)) * t.units;
+    int32_t sum = 0;
+    for (int64_t i = u; i < u + step && i < t.units; ++i) sum += sums[i];
+    return sum;
+  };
   const auto issue = [&](int64_t fold) HALFTONE_INLINE {
     if (fold % 2 == 0)
       sum_fold<0>(t, x, b.w, fold, step, ring);
@@ -200,9 +185,20 @@ void folded_block(const PackedTask& t, const Block& b, int32_t* ring) {
     if (fold + kDistance < folds) issue(fold + kDistance);
     const int32_t* sums = ring + fold % kRing * kSumsSize;
     const int64_t u = fold * step;
-    const F scale = kGrouped ? load_half(t.scales + (b.tile * t.groups + u / t.group_units) * 16) : set(1.0f);
+    const int64_t g = u / t.group_units;
+    const F scale = kGrouped ? group_floats(t, t.scales, t.group_scales, b.tile, g) : set(1.0f);
+    F minimum = zero();
+    if constexpr (kMinimums) minimum = group_floats(t, t.mins, t.group_mins, b.tile, g);
     unrolled<kTokens>([&](int r) HALFTONE_INLINE {
       const F value = to_float(_mm512_load_si512(sums + 16 * r));
+      if constexpr (kMinimums) {
+        const F total = to_float(set_int(input_sum(r, u)));
+        if constexpr (kUnitScales) {
+          real[r] = fma(fma(value, scale, mul(minimum, total)), set(x_scales[r][u]), real[r]);
+          return;
+        }
+        real[r] = fma(minimum, total, real[r]);
+      }
       F factor = scale;
       if constexpr (kUnitScales) {
         const F input = set(x_scales[r][u]);
@@ -216,6 +212,12 @@ void folded_block(const PackedTask& t, const Block& b, int32_t* ring) {
 
 using BlockFunction = void (*)(const PackedTask& t, const Block& b, int32_t* sums);
 
+BlockFunction folding(const PackedTask& t) {
+  if (!t.grouped) return folded_block<false, true>;
+  if (t.mins != nullptr) return t.unit_scales ? folded_block<true, true, true> : folded_block<true, false, true>;
+  return t.unit_scales ? folded_block<true, true> : folded_block<true, false>;
+}
+
 /// Tokens [m, m + count), at most 32, against one or two tiles.
 void run_block(const PackedTask& t, const Block& b, bool folded, int32_t* sums) {
   if (!folded) {
@@ -224,8 +226,7 @@ void run_block(const PackedTask& t, const Block& b, bool folded, int32_t* sums) 
                                     : (b.tiles > 1 ? whole_block<false, true> : whole_block<false, false>);
     return whole(t, b, sums);
   }
-  const BlockFunction fold =
-      t.grouped ? (t.unit_scales ? folded_block<true, true> : folded_block<true, false>) : folded_block<false, true>;
+  const BlockFunction fold = folding(t);
   for (int i = 0; i < b.tiles; ++i)
     fold(t, {b.m, b.count, b.tile + i, 1, b.w + i * b.tile_stride, b.tile_stride}, sums);
 }
@@ -261,7 +262,7 @@ void packed_gemm(const PackedTask& t, int64_t m0, int64_t m1, int64_t tile0, int
     configure(count < kTokens ? count : kTokens, count > kTokens ? count - kTokens : 1, depth);
     run_tokens(t, tail, m1, count, tile0, tile1, folded, scratch);
   }
-  __asm__ volatile("tilerelease");
+  tile_release();
 }
 
 }  // namespace halftone::kernels::amx

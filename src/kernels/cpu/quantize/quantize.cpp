@@ -54,7 +54,7 @@ void reference_store_kv(ExecContext&, const StoreKvProblem& p, const StoreKvArgs
 Rejection malformed(const StoreKvProblem& p) {
   if (p.tokens < 1 || p.start < 0 || p.kv_heads < 1 || p.head_dim < 1)
     return "tokens, kv_heads and head_dim must be at least 1, start at least 0";
-  if (p.format == ElementType::BFloat16 || p.format == ElementType::Int2)
+  if (p.format == ElementType::BFloat16 || bits_of(p.format) < 4)
     return fmt::format("cache format {} is not one of f32, f16, int8, int4", to_string(p.format));
   return {};
 }
