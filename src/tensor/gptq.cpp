@@ -97,7 +97,7 @@ struct Solver {
     for (int64_t r = 0; r < count; ++r) {
       const float* row = rows + r * columns;
       if (scheme.granularity == Granularity::TwoLevel)
-        row_scales[r] = fit_row_scale({row, static_cast<size_t>(columns)});
+        row_scales[r] = fit_row_scale(scheme, {row, static_cast<size_t>(columns)});
       for (int64_t k = 0; k < columns; ++k) work[r * columns + k] = row[order[k]];
       if (options.activation_order || groups == 1)
         for (int64_t g = 0; g < groups; ++g) codes[r * groups + g] = fit(row, g, row_scales[r]);

@@ -10,6 +10,8 @@ namespace halftone {
 namespace {
 
 constexpr int64_t kCodeAlignment = 64;
+constexpr int64_t kInlineElements = 1 << 14;  // fewer are added before another thread would have begun
+constexpr int64_t kMinBf16Rows = 48;          // expanding weights to bf16 costs more than integers do for fewer
 
 void expect_matrix(const at::Tensor& x, const char* what) {
   if (!x.defined() || x.dim() != 2 || x.scalar_type() != at::kFloat || !x.is_contiguous())
@@ -47,22 +49,64 @@ const kernels::PackedActivationView& Activation::int8(kernels::ActivationScales 
   return *made;
 }
 
-void linear_into(ExecContext& exec, const Activation& x, const PreparedWeight& weight, const float* bias, float* y,
-                 int64_t y_stride) {
+const uint16_t* Activation::bf16() {
+  if (bf16_ != nullptr) return bf16_;
+  auto* tiles = exec_.arena.take<uint16_t>(kernels::bf16_tiled_size(rows_, k_));
+  kernels::round_activations(exec_, {.rows = rows_, .k = k_}, {.x = values_, .x_stride = k_, .y = tiles});
+  return bf16_ = tiles;
+}
+
+namespace {
+
+/// Calls compute(y, stride), and adds the result to the output where that is asked for.
+template <class Compute>
+void store_or_add(ExecContext& exec, int64_t rows, int64_t n, const LinearOutput& out, Compute&& compute) {
+  if (!out.add) return compute(out.y, out.stride);
+  const Arena::Frame frame(exec.arena);
+  auto* sum = exec.arena.take<float>(rows * n);
+  compute(sum, n);
+  const int64_t grain = std::max<int64_t>(1, kInlineElements / n);
+  exec.pool.parallel_for(rows, grain, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r)
+      for (int64_t i = 0; i < n; ++i) out.y[r * out.stride + i] += sum[r * n + i];
+  });
+}
+
+/// The bf16 product of `weight` with `rows` rows, where the machine is faster with it than with integers.
+std::optional<kernels::PackedBf16Problem> bf16_problem(const ExecContext& exec, const PackedWeight& weight,
+                                                       kernels::ActivationScales scales, int64_t rows, bool add) {
+  if (exec.products != ProductPrecision::BFloat16 || scales != kernels::ActivationScales::Unit || rows < kMinBf16Rows)
+    return std::nullopt;
+  kernels::PackedBf16Problem problem = {.gemm = weight.problem(), .accumulate = add};
+  problem.gemm.m = rows;
+  if (!rejection(kernels::packed_bf16_table().front(), problem, exec.isa).empty()) return std::nullopt;
+  return problem;
+}
+
+}  // namespace
+
+void linear_into(ExecContext& exec, const Activation& x, const PreparedWeight& weight, const LinearOutput& out) {
   kernels::GemmProblem problem = weight.problem();
   problem.m = x.rows();
   expect_inputs(x, problem.k);
-  kernels::gemm(exec, problem, {.x = x.float32(), .w = weight.view(), .bias = bias, .y = y, .y_stride = y_stride});
+  store_or_add(exec, x.rows(), problem.n, out, [&](float* y, int64_t stride) {
+    kernels::gemm(exec, problem, {.x = x.float32(), .w = weight.view(), .bias = out.bias, .y = y, .y_stride = stride});
+  });
 }
 
 void linear_into(ExecContext& exec, Activation& x, const PackedWeight& weight, kernels::ActivationScales scales,
-                 const float* bias, float* y, int64_t y_stride) {
+                 const LinearOutput& out) {
   kernels::PackedGemmProblem problem = weight.problem();
   problem.m = x.rows();
   problem.activations = scales;
   expect_inputs(x, problem.k);
-  kernels::packed_gemm(exec, problem,
-                       {.x = x.int8(scales), .w = weight.view(), .bias = bias, .y = y, .y_stride = y_stride});
+  if (const auto bf16 = bf16_problem(exec, weight, scales, x.rows(), out.add))
+    return kernels::packed_bf16(
+        exec, *bf16, {.x = x.bf16(), .w = weight.view(), .bias = out.bias, .y = out.y, .y_stride = out.stride});
+  const kernels::PackedActivationView& input = x.int8(scales);
+  store_or_add(exec, x.rows(), problem.n, out, [&](float* y, int64_t stride) {
+    kernels::packed_gemm(exec, problem, {.x = input, .w = weight.view(), .bias = out.bias, .y = y, .y_stride = stride});
+  });
 }
 
 void accumulate_gram(ExecContext& exec, const at::Tensor& x, at::Tensor& gram) {

@@ -7,13 +7,14 @@
 #include <optional>
 
 #include "base/exec_context.h"
+#include "kernels/api/packed_bf16.h"
 #include "tensor/packed_weight.h"
 #include "tensor/storage.h"
 
 namespace halftone {
 
-/// Input of one or more linear layers: f32 rows, and their int8 forms, each made at most once. Lives inside a frame of
-/// the context's arena.
+/// Input of one or more linear layers: f32 rows, and their int8 and bf16 forms, each made at most once. Lives inside a
+/// frame of the context's arena.
 class Activation {
  public:
   /// values [rows, k] f32 without gaps, which must outlive this.
@@ -27,6 +28,8 @@ class Activation {
   kernels::ActivationView float32() const { return {.values = values_, .stride = k_}; }
   /// int8 codes (kernels/api/packed_gemm.h), computed on first use.
   const kernels::PackedActivationView& int8(kernels::ActivationScales scales);
+  /// bf16 tiles (kernels/api/packed_bf16.h), computed on first use.
+  const uint16_t* bf16();
   /// The values as a tensor that shares their memory.
   at::Tensor tensor() const;
 
@@ -36,14 +39,23 @@ class Activation {
   const float* values_;
   int64_t rows_, k_;
   std::optional<kernels::PackedActivationView> int8_[2];
+  const uint16_t* bf16_ = nullptr;
 };
 
-/// y = x w^T + bias in floating point: y [T, N] f32, rows `y_stride` apart; bias [N] f32 or null.
-void linear_into(ExecContext& exec, const Activation& x, const PreparedWeight& weight, const float* bias, float* y,
-                 int64_t y_stride);
-/// The same in integers, with x as int8 under `scales`.
+/// Where a linear layer's outputs go: [T, N] f32, rows `stride` apart.
+struct LinearOutput {
+  float* y = nullptr;
+  int64_t stride = 0;
+  const float* bias = nullptr;  ///< [N] or null
+  bool add = false;             ///< y += instead of y =; without bias
+};
+
+/// y = x w^T + bias in floating point.
+void linear_into(ExecContext& exec, const Activation& x, const PreparedWeight& weight, const LinearOutput& out);
+/// The same in integers, with x as int8 under `scales`; or in bf16, where the context's ProductPrecision allows it, the
+/// int8 rounding is no part of the model (ActivationScales::Unit) and x has enough rows for matrix instructions.
 void linear_into(ExecContext& exec, Activation& x, const PackedWeight& weight, kernels::ActivationScales scales,
-                 const float* bias, float* y, int64_t y_stride);
+                 const LinearOutput& out);
 
 /// gram += x^T x for x [T, K] f32 and gram [K, K] f64, with the same bits for any number of threads.
 void accumulate_gram(ExecContext& exec, const at::Tensor& x, at::Tensor& gram);

@@ -26,18 +26,28 @@ at::Tensor stack_groups(std::span<const Storage* const> parts, int64_t tiles, in
 }
 
 kernels::ScaleLayout layout_of(Granularity granularity) {
-  return granularity == Granularity::Row     ? kernels::ScaleLayout::Row
-         : granularity == Granularity::Group ? kernels::ScaleLayout::Group
-                                             : kernels::ScaleLayout::TwoLevel;
+  switch (granularity) {
+    case Granularity::Row:
+      return kernels::ScaleLayout::Row;
+    case Granularity::Group:
+      return kernels::ScaleLayout::Group;
+    case Granularity::TwoLevel:
+      return kernels::ScaleLayout::TwoLevel;
+    case Granularity::SuperGroup:
+      return kernels::ScaleLayout::SuperGroup;
+  }
+  return kernels::ScaleLayout::None;
 }
 
 }  // namespace
 
 std::string why_not_packed(std::span<const Storage* const> parts) {
   for (const Storage* part : parts)
-    if (!std::holds_alternative<QuantizedStorage>(*part)) return describe(*part) + " weights are not quantised";
+    if (!std::holds_alternative<QuantizedStorage>(*part)) return describe(*part) + " weights have no integer kernel";
   const QuantizedStorage& first = quantized(*parts.front());
-  if (first.scheme.granularity != Granularity::Row && first.scheme.group % kUnitLength != 0)
+  const bool super = first.scheme.granularity == Granularity::SuperGroup;
+  if (first.scheme.granularity != Granularity::Row && first.scheme.group % kUnitLength != 0 &&
+      (!super || first.scheme.minimums))
     return fmt::format("groups of {} elements are no multiple of {}", first.scheme.group, kUnitLength);
   for (size_t i = 0; i < parts.size(); ++i) {
     const QuantizedStorage& q = quantized(*parts[i]);
@@ -60,7 +70,8 @@ kernels::PackedGemmProblem packed_problem(const Storage& storage) {
           .weight = q.scheme.element,
           .scales = layout_of(q.scheme.granularity),
           .group = by_row ? 0 : q.scheme.group,
-          .zero_points = q.scheme.zero_points};
+          .zero_points = q.scheme.zero_points,
+          .minimums = q.scheme.minimums};
 }
 
 PackedWeight::PackedWeight(std::span<const Storage* const> parts) {
@@ -84,19 +95,27 @@ PackedWeight::PackedWeight(std::span<const Storage* const> parts) {
   view_.codes = codes_.const_data_ptr<uint8_t>();
   const QuantScheme& scheme = quantized(*parts.front()).scheme;
   const int64_t tiles = tiles_of(problem_.n), groups = scheme.groups(problem_.k);
-  const bool by_group = scheme.granularity == Granularity::Group;
-  const at::Tensor scales =
-      stack_groups<uint16_t>(parts, tiles, by_group ? groups : 1, at::kHalf, &QuantizedStorage::scales);
-  if (by_group) {
+  const bool super = scheme.granularity == Granularity::SuperGroup;
+  const int64_t scale_count = scheme.scales(problem_.k);
+  const at::Tensor scales = stack_groups<uint16_t>(parts, tiles, scale_count, at::kHalf, &QuantizedStorage::scales);
+  if (super || scheme.granularity == Granularity::Group) {
     scales_ = scales;
     view_.scales = static_cast<const uint16_t*>(scales_.const_data_ptr());
   } else {
     row_scales_ = scales.to(at::kFloat);
     view_.row_scales = row_scales_.const_data_ptr<float>();
   }
-  if (scheme.granularity == Granularity::TwoLevel) {
+  if (scheme.has_group_scales()) {
     group_scales_ = stack_groups<uint8_t>(parts, tiles, groups, at::kByte, &QuantizedStorage::group_scales);
     view_.group_scales = group_scales_.const_data_ptr<uint8_t>();
+  }
+  if (scheme.minimums) {
+    mins_ = stack_groups<uint16_t>(parts, tiles, scale_count, at::kHalf, &QuantizedStorage::mins);
+    view_.mins = static_cast<const uint16_t*>(mins_.const_data_ptr());
+  }
+  if (scheme.minimums && super) {
+    group_mins_ = stack_groups<uint8_t>(parts, tiles, groups, at::kByte, &QuantizedStorage::group_mins);
+    view_.group_mins = group_mins_.const_data_ptr<uint8_t>();
   }
   if (scheme.zero_points) {
     zeros_ = stack_groups<uint8_t>(parts, tiles, groups, at::kByte, &QuantizedStorage::zeros);

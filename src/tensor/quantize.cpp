@@ -17,6 +17,9 @@ QuantizedBuilder::QuantizedBuilder(const QuantScheme& scheme, int64_t rows, int6
       columns_(columns),
       code_offset_(scheme.element == ElementType::Int8 && scheme.zero_points ? 128 : 0) {
   scheme.validate(columns);
+  if (scheme.minimums || scheme.granularity == Granularity::SuperGroup)
+    throw InvalidArgument("{} is a format of files, which no rounder fits; use group scales with zero points",
+                          to_string(scheme));
   const int64_t groups = scheme.groups(columns);
   const bool two_level = scheme.granularity == Granularity::TwoLevel;
   codes_.resize(static_cast<size_t>(rows * columns));
@@ -60,7 +63,7 @@ QuantizedStorage quantize_nearest(ExecContext& exec, const at::Tensor& weight, c
   exec.pool.parallel_for(rows, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t row = begin; row < end; ++row) {
       const std::span<const float> all(values + row * columns, columns);
-      const float row_scale = scheme.granularity == Granularity::TwoLevel ? fit_row_scale(all) : 1.0f;
+      const float row_scale = scheme.granularity == Granularity::TwoLevel ? fit_row_scale(scheme, all) : 1.0f;
       for (int64_t start = 0; start < columns; start += group) {
         const auto part = all.subspan(start, std::min(group, columns - start));
         const GroupCode code = fit_with_clip(scheme, part, row_scale, clip);

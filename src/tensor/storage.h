@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "kernels/api/gemm.h"
+#include "numerics/formats/quantized_matrix.h"
 #include "numerics/quant_scheme.h"
 
 namespace halftone {
@@ -24,18 +25,33 @@ struct QuantizedStorage {
   int64_t rows = 0;
   int64_t columns = 0;
   at::Tensor codes;         ///< u8 [N, row_bytes(element, K)]
-  at::Tensor scales;        ///< f16 [N, groups], or [N, 1] for Row and TwoLevel
-  at::Tensor group_scales;  ///< u8 [N, groups], TwoLevel only
+  at::Tensor scales;        ///< f16 [N, groups]; [N, 1] for Row and TwoLevel, [N, super-groups] for SuperGroup
+  at::Tensor group_scales;  ///< [N, groups], u8 for TwoLevel, i8 for SuperGroup
   at::Tensor zeros;         ///< u8 [N, groups], with zero points only
+  at::Tensor mins;          ///< f16 as scales, with minimums only
+  at::Tensor group_mins;    ///< i8 [N, groups], SuperGroup with minimums only: minimum = mins * group_mins
 };
 
-using Storage = std::variant<DenseStorage, QuantizedStorage>;
+/// Codes of any format of the catalogue that QuantScheme does not express (numerics/formats/weight_format.h): each
+/// tensor is rows of codes packed without gaps (pack_bits), every row beginning at a byte. D: numbers a code stands
+/// for; the grid is ScaleGrid(format.layout, N, K).
+struct FormatStorage {
+  MatrixFormat format;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  at::Tensor codes;   ///< u8 [N, packed_bytes(element.bits, K / D)]
+  at::Tensor scales;  ///< u8 [grid rows, packed_bytes(scale.inner.bits, grid columns)]
+  at::Tensor outer;   ///< u8 [1, packed_bytes(scale.outer.bits, 1 or grid rows)], two-level scales only
+  at::Tensor zeros;   ///< u8 [grid rows, packed_bytes(element.bits, grid columns)], unsigned elements only
+};
+
+using Storage = std::variant<DenseStorage, QuantizedStorage, FormatStorage>;
 
 int64_t rows_of(const Storage& storage);
 int64_t columns_of(const Storage& storage);
 /// Exact bytes of everything the storage keeps: codes with padding, scales, zero points.
 int64_t bytes_of(const Storage& storage);
-/// "f16", "int4 group 64 asymmetric".
+/// "f16", "int4 group 64 asymmetric", "mxfp4", "nf4 group:64 f16 absmax".
 std::string describe(const Storage& storage);
 /// Throws InvalidArgument when a tensor's shape or dtype contradicts the scheme, naming it.
 void validate(const Storage& storage);
@@ -48,7 +64,9 @@ at::Tensor dequantize(const Storage& storage);
 /// Rows `ids` of the dequantised matrix, [ids.size(), K] f32; throws InvalidArgument for an id outside [0, N).
 at::Tensor dequantize_rows(const Storage& storage, std::span<const int32_t> ids);
 
-/// A storage made ready for the kernels: f32 scales are derived once, codes are shared with the storage.
+/// A storage made ready for the kernels: f32 scales and minimums are derived once, codes are shared with the storage.
+/// Super-groups become groups: an f16 times an i8 fits f32. Codes of a FormatStorage are laid out anew where kernels
+/// want them wider (format_storage.h).
 class PreparedWeight {
  public:
   explicit PreparedWeight(const Storage& storage);
@@ -57,7 +75,9 @@ class PreparedWeight {
   const kernels::WeightView& view() const { return view_; }
 
  private:
-  at::Tensor codes_, group_scales_, zeros_, scales_f32_;
+  void prepare(const FormatStorage& storage);
+
+  at::Tensor codes_, group_scales_, zeros_, scales_f32_, mins_f32_, scale_codes_;
   kernels::GemmProblem problem_;
   kernels::WeightView view_;
 };

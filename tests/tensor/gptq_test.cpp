@@ -23,6 +23,8 @@ const std::vector<QuantScheme> kSchemes = {kInt4Row,
                                            {ElementType::Int4, Granularity::Group, 32, true},
                                            {ElementType::Int2, Granularity::Group, 32, true},
                                            {ElementType::Int4, Granularity::Group, 48, false},
+                                           {ElementType::Int3, Granularity::Group, 32, true},
+                                           {ElementType::Int2, Granularity::TwoLevel, 32, true},
                                            {ElementType::Int4, Granularity::TwoLevel, 32, true}};
 
 /// Gram matrix of inputs whose channels are mixtures of a few common causes: [k, k] f64.

@@ -13,11 +13,11 @@
 namespace halftone {
 namespace {
 
-const std::vector<QuantScheme> kSchemes = {{ElementType::Int8, Granularity::Row, 0, false},
-                                           {ElementType::Int8, Granularity::Group, 32, true},
-                                           {ElementType::Int4, Granularity::Group, 64, true},
-                                           {ElementType::Int2, Granularity::Group, 48, false},
-                                           {ElementType::Int4, Granularity::TwoLevel, 64, true}};
+const std::vector<QuantScheme> kSchemes = {
+    {ElementType::Int8, Granularity::Row, 0, false},      {ElementType::Int8, Granularity::Group, 32, true},
+    {ElementType::Int4, Granularity::Group, 64, true},    {ElementType::Int2, Granularity::Group, 48, false},
+    {ElementType::Int3, Granularity::Group, 64, true},    {ElementType::Int2, Granularity::TwoLevel, 32, true},
+    {ElementType::Int3, Granularity::TwoLevel, 32, true}, {ElementType::Int4, Granularity::TwoLevel, 64, true}};
 
 TEST(QuantizeNearestTest, EveryElementIsItsGroupsCode) {
   OwnedExecContext exec(2);
@@ -28,7 +28,7 @@ TEST(QuantizeNearestTest, EveryElementIsItsGroupsCode) {
     const int64_t group = scheme.granularity == Granularity::Row ? columns : scheme.group;
     for (int64_t row = 0; row < rows; ++row) {
       const std::span<const float> all(weight.const_data_ptr<float>() + row * columns, columns);
-      const float row_scale = scheme.granularity == Granularity::TwoLevel ? fit_row_scale(all) : 1.0f;
+      const float row_scale = scheme.granularity == Granularity::TwoLevel ? fit_row_scale(scheme, all) : 1.0f;
       for (int64_t k = 0; k < columns; ++k) {
         const int64_t start = k / group * group;
         const GroupCode code = fit_group(scheme, all.subspan(start, std::min(group, columns - start)), row_scale);

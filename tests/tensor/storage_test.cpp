@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/philox.h"
 #include "random_matrix.h"
 #include "tensor/quantize.h"
 
@@ -26,6 +27,10 @@ const std::vector<QuantScheme> kSchemes = {{ElementType::Int8, Granularity::Row,
                                            {ElementType::Int4, Granularity::Group, 32, false},
                                            {ElementType::Int4, Granularity::Group, 64, true},
                                            {ElementType::Int4, Granularity::Row, 0, true},
+                                           {ElementType::Int3, Granularity::Group, 64, true},
+                                           {ElementType::Int3, Granularity::Group, 32, false},
+                                           {ElementType::Int3, Granularity::TwoLevel, 32, true},
+                                           {ElementType::Int2, Granularity::TwoLevel, 32, true},
                                            {ElementType::Int2, Granularity::Group, 64, true},
                                            {ElementType::Int2, Granularity::Group, 48, false},
                                            kTwoLevel64};
@@ -38,6 +43,32 @@ class StorageTest : public testing::Test {
   OwnedExecContext exec_{1};
 };
 
+/// Random parts in the place of what quantize_nearest does not make: minimums and super-groups.
+QuantizedStorage random_parts(const QuantScheme& scheme, int64_t rows, int64_t columns) {
+  PhiloxStream random(17);
+  const auto bytes = [&](at::Tensor tensor) {
+    auto* data = static_cast<uint8_t*>(tensor.mutable_data_ptr());
+    for (size_t i = 0; i < tensor.nbytes(); ++i) data[i] = static_cast<uint8_t>(random());
+    return tensor;
+  };
+  const int64_t groups = scheme.groups(columns), scales = scheme.scales(columns);
+  const bool super = scheme.granularity == Granularity::SuperGroup;
+  QuantizedStorage q{scheme, rows, columns};
+  q.codes = bytes(at::empty({rows, row_bytes(scheme.element, columns)}, at::kByte));
+  q.scales = random_matrix(rows, scales, 5).to(at::kHalf);
+  if (super) q.group_scales = bytes(at::empty({rows, groups}, at::kChar));
+  if (scheme.minimums) q.mins = random_matrix(rows, scales, 6).to(at::kHalf);
+  if (scheme.minimums && super) q.group_mins = bytes(at::empty({rows, groups}, at::kChar));
+  return q;
+}
+
+const std::vector<QuantScheme> kFileSchemes = {{ElementType::Int4, Granularity::Group, 32, false, true},
+                                               {ElementType::Int8, Granularity::Group, 32, false, true},
+                                               {ElementType::Int4, Granularity::SuperGroup, 32, false, true},
+                                               {ElementType::Int8, Granularity::SuperGroup, 32, false, true},
+                                               {ElementType::Int2, Granularity::SuperGroup, 16, false, true},
+                                               {ElementType::Int8, Granularity::SuperGroup, 16}};
+
 /// Element (row, k) of a quantised matrix, read from its bytes as numerics/formats.h draws them, in double.
 double stored_value(const QuantizedStorage& q, int64_t row, int64_t k) {
   const int bits = bits_of(q.scheme.element);
@@ -46,10 +77,21 @@ double stored_value(const QuantizedStorage& q, int64_t row, int64_t k) {
   int code;
   if (bits == 8)
     code = static_cast<int8_t>(bytes[k]);
+  else if (bits == 3)
+    code = (bytes[k / 64 * 24 + k % 16] >> (k % 64 / 16 * 2) & 3) | (bytes[k / 64 * 24 + 16 + k % 64 / 8] >> k % 8 & 1)
+                                                                        << 2;
   else
     code = bytes[k / 64 * chunk_bytes + k % 64 % chunk_bytes] >> (k % 64 / chunk_bytes * bits) & ((1 << bits) - 1);
   const int64_t group = q.scheme.granularity == Granularity::Row ? 0 : k / q.scheme.group;
-  int zero = bits == 8 ? 0 : 1 << (bits - 1);
+  int zero = bits == 8 || q.scheme.minimums ? 0 : 1 << (bits - 1);
+  if (q.scheme.granularity == Granularity::SuperGroup || q.scheme.minimums) {
+    const bool super = q.scheme.granularity == Granularity::SuperGroup;
+    const auto part = [&](const at::Tensor& halves, const at::Tensor& factors) {
+      const double half = halves[row][super ? k / 256 : group].item<double>();
+      return super ? half * factors[row][group].item<int8_t>() : half;
+    };
+    return (code - zero) * part(q.scales, q.group_scales) + (q.scheme.minimums ? part(q.mins, q.group_mins) : 0);
+  }
   if (q.scheme.zero_points) zero = q.zeros[row][group].item<int>() - (bits == 8 ? 128 : 0);
   if (q.scheme.granularity == Granularity::TwoLevel)
     return static_cast<double>((code - zero) * q.group_scales[row][group].item<int>()) *
@@ -93,6 +135,26 @@ TEST_F(StorageTest, DequantizedValuesAreTheStoredOnes) {
       for (int64_t k = 0; k < 100; ++k)  // an integer times an f16 fits f32 exactly
         ASSERT_EQ(values[row][k].item<double>(), stored_value(q, row, k))
             << to_string(scheme) << " " << row << " " << k;
+  }
+}
+
+TEST_F(StorageTest, MinimumsAndSuperGroups) {
+  for (const auto& scheme : kFileSchemes) {
+    const QuantizedStorage q = random_parts(scheme, 3, 600);
+    EXPECT_NO_THROW(validate(q));
+    EXPECT_EQ(bytes_of(q), scheme.bytes(3, 600));
+    const at::Tensor values = dequantize(q);
+    const PreparedWeight prepared{Storage(q)};
+    EXPECT_EQ(prepared.problem().scales, kernels::ScaleLayout::Group);
+    EXPECT_EQ(prepared.problem().minimums, scheme.minimums);
+    for (int64_t row = 0; row < 3; ++row)
+      for (int64_t k = 0; k < 600; ++k)  // one rounding, of the sum with the minimum
+        ASSERT_EQ(values[row][k].item<float>(), static_cast<float>(stored_value(q, row, k)))
+            << to_string(scheme) << " " << row << " " << k;
+    QuantizedStorage damaged = q;
+    (scheme.minimums ? damaged.mins : damaged.group_scales) = at::Tensor();
+    EXPECT_THROW(validate(damaged), InvalidArgument);
+    EXPECT_THROW(quantize_nearest(exec_.get(), values, scheme), InvalidArgument);
   }
 }
 
