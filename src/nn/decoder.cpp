@@ -5,6 +5,7 @@
 #include <ATen/ops/clone.h>
 #include <ATen/ops/from_blob.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -12,6 +13,9 @@
 
 namespace halftone::nn {
 namespace {
+
+/// A prompt's tokens that go through all blocks together: what a layer hands on stays in the second-level cache.
+constexpr int64_t kPromptChunk = 512;
 
 /// y = RMSNorm(x) row by row; rows of x `x_stride` apart, of y contiguous.
 void norm_rows(StepContext& step, const float* x, int64_t rows, int64_t k, int64_t x_stride, const NormWeight& weight,
@@ -155,7 +159,8 @@ void Decoder::attend(StepContext& step, int64_t index, const StepRows& r, std::s
                    .kv_heads = config_.kv_heads,
                    .head_dim = config_.head_dim,
                    .window = layer.window,
-                   .format = cache->format()};
+                   .format = cache->format(),
+                   .bf16 = step.exec.products == ProductPrecision::BFloat16};
     arguments[i] = {.q = q + first * r.stride,
                     .q_stride = r.stride,
                     .keys = cache->keys(index),
@@ -173,10 +178,11 @@ void Decoder::attend(StepContext& step, int64_t index, const StepRows& r, std::s
 void Decoder::add_branch(StepContext& step, const Linear& linear, const float* x, int64_t rows,
                          const NormWeight& post_norm, float* hidden) const {
   const int64_t width = config_.width;
-  auto* branch = step.exec.arena.take<float>(rows * width);
   Activation input(step.exec, x, rows, linear.inputs());
+  if (!post_norm.defined()) return linear.add_into(step, input, hidden, width);
+  auto* branch = step.exec.arena.take<float>(rows * width);
   linear.forward_into(step, input, branch, width);
-  if (post_norm.defined()) norm_rows(step, branch, rows, width, width, post_norm, config_.norm_epsilon, branch, width);
+  norm_rows(step, branch, rows, width, width, post_norm, config_.norm_epsilon, branch, width);
   constexpr int64_t kInlineElements = 1 << 14;  // fewer are done before another thread would have begun
   step.exec.pool.parallel_for(rows * width, kInlineElements, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) hidden[i] += branch[i];
@@ -236,10 +242,14 @@ at::Tensor Decoder::output_logits(StepContext& step, const at::Tensor& hidden) c
 at::Tensor Decoder::forward(StepContext& step, std::span<const int32_t> tokens, KvStore& cache, Logits logits) const {
   if (tokens.empty()) throw InvalidArgument("a forward step needs at least one token");
   at::Tensor hidden = embed(step.exec, tokens);
-  const Segment whole = {&cache, 0, static_cast<int64_t>(tokens.size())};
-  for (int64_t block = 0; block < static_cast<int64_t>(blocks_.size()); ++block)
-    run_block(step, block, hidden.data_ptr<float>(), {&whole, 1});
-  cache.advance(whole.count);
+  const auto count = static_cast<int64_t>(tokens.size());
+  cache.require_room(count);
+  for (int64_t first = 0; first < count; first += kPromptChunk) {
+    const Segment chunk = {&cache, 0, std::min(kPromptChunk, count - first)};
+    for (int64_t block = 0; block < static_cast<int64_t>(blocks_.size()); ++block)
+      run_block(step, block, hidden.data_ptr<float>() + first * config_.width, {&chunk, 1});
+    cache.advance(chunk.count);
+  }
   if (logits == Logits::None) return {};
   if (logits == Logits::Last) hidden = hidden.narrow(0, hidden.size(0) - 1, 1);
   return output_logits(step, hidden);

@@ -53,12 +53,16 @@ void KvStore::append(ExecContext& exec, int64_t layer, const at::Tensor& keys, c
          shape_.kv_heads * shape_.head_dim);
 }
 
-void KvStore::append(ExecContext& exec, int64_t layer, int64_t tokens, const float* keys, const float* values,
-                     int64_t stride) {
+void KvStore::require_room(int64_t tokens) const {
   if (length_ + tokens > capacity_)
     throw InvalidArgument(
         "{} more tokens do not fit a context of {} that holds {}; raise the context or shorten the prompt", tokens,
         capacity_, length_);
+}
+
+void KvStore::append(ExecContext& exec, int64_t layer, int64_t tokens, const float* keys, const float* values,
+                     int64_t stride) {
+  require_room(tokens);
   store(exec, tokens, keys, stride, KvSide::Keys, keys_.at(layer));
   store(exec, tokens, values, stride, KvSide::Values, values_.at(layer));
 }

@@ -31,8 +31,10 @@ class KvStore {
   int64_t capacity() const { return capacity_; }
   int64_t length() const { return length_; }  ///< tokens held, the same in every layer
 
+  /// Throws InvalidArgument naming both numbers when `tokens` more do not fit.
+  void require_room(int64_t tokens) const;
   /// Writes keys and values [T, Hkv, D] f32 (keys after RoPE) of `layer` at positions length() ... length()+T-1.
-  /// Throws InvalidArgument naming both numbers when they do not fit.
+  /// Throws InvalidArgument as require_room does.
   void append(ExecContext& exec, int64_t layer, const at::Tensor& keys, const at::Tensor& values);
   /// The same from rows of [Hkv, D] that are `stride` floats apart.
   void append(ExecContext& exec, int64_t layer, int64_t tokens, const float* keys, const float* values, int64_t stride);

@@ -72,6 +72,20 @@ void Linear::set_weight(std::shared_ptr<const Storage> weight, ActivationFormat 
 }
 
 void Linear::forward_into(StepContext& step, Activation& x, float* y, int64_t y_stride) const {
+  run(step, x, y, y_stride, false);
+}
+
+void Linear::add_into(StepContext& step, Activation& x, float* y, int64_t y_stride) const {
+  if (op_ == nullptr && !bias_.defined()) return run(step, x, y, y_stride, true);
+  const Arena::Frame frame(step.exec.arena);
+  const int64_t n = outputs();
+  auto* sum = step.exec.arena.take<float>(x.rows() * n);
+  run(step, x, sum, n, false);
+  for (int64_t t = 0; t < x.rows(); ++t)
+    for (int64_t i = 0; i < n; ++i) y[t * y_stride + i] += sum[t * n + i];
+}
+
+void Linear::run(StepContext& step, Activation& x, float* y, int64_t y_stride, bool add) const {
   if (step.observer != nullptr) step.observer->linear_input(site_, x.tensor());
   const float* bias = bias_.defined() ? bias_.const_data_ptr<float>() : nullptr;
   if (op_ != nullptr) {
@@ -88,10 +102,11 @@ void Linear::forward_into(StepContext& step, Activation& x, float* y, int64_t y_
     else
       kernel_->dense.emplace(*weight_);
   });
+  const LinearOutput out = {.y = y, .stride = y_stride, .bias = bias, .add = add};
   if (integer)
-    linear_into(step.exec, x, *kernel_->packed, scales_of(activations_), bias, y, y_stride);
+    linear_into(step.exec, x, *kernel_->packed, scales_of(activations_), out);
   else
-    linear_into(step.exec, x, *kernel_->dense, bias, y, y_stride);
+    linear_into(step.exec, x, *kernel_->dense, out);
 }
 
 at::Tensor Linear::forward(StepContext& step, Activation& x) const {

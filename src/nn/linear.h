@@ -46,6 +46,8 @@ class Linear {
 
   /// x [T, K] -> y [T, N] f32, rows `y_stride` apart. The first call lays the weights out for the kernels.
   void forward_into(StepContext& step, Activation& x, float* y, int64_t y_stride) const;
+  /// y += forward(x), as residual branches want it.
+  void add_into(StepContext& step, Activation& x, float* y, int64_t y_stride) const;
   /// The same into a new tensor [T, N].
   at::Tensor forward(StepContext& step, Activation& x) const;
 
@@ -69,6 +71,7 @@ class Linear {
 
  private:
   struct Kernel;
+  void run(StepContext& step, Activation& x, float* y, int64_t y_stride, bool add) const;
 
   std::string site_;
   std::shared_ptr<const Storage> weight_;

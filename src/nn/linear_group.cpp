@@ -88,7 +88,7 @@ void LinearGroup::forward_into(StepContext& step, std::span<const Linear* const>
   if (step.observer != nullptr)
     for (const Linear* member : members) step.observer->linear_input(member->site(), x.tensor());
   linear_into(step.exec, x, *stack_->packed, scales_of(members.front()->activations()),
-              stack_->bias.empty() ? nullptr : stack_->bias.data(), y, outputs);
+              {.y = y, .stride = outputs, .bias = stack_->bias.empty() ? nullptr : stack_->bias.data()});
 }
 
 }  // namespace halftone::nn
