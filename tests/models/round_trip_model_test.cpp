@@ -123,6 +123,7 @@ void vary(nn::Decoder& decoder, ExecContext& exec) {
       {.element = ElementType::Int4, .granularity = Granularity::Group, .group = 64, .zero_points = true},
       {.element = ElementType::Int4, .granularity = Granularity::TwoLevel, .group = 64, .zero_points = true},
       {.element = ElementType::Int2, .granularity = Granularity::Group, .group = 32, .zero_points = true},
+      {.element = ElementType::Int3, .granularity = Granularity::TwoLevel, .group = 32, .zero_points = true},
       {.element = ElementType::Int4, .granularity = Granularity::Group, .group = 128},  // 576: a short last group
       {.element = ElementType::Int8, .granularity = Granularity::Group, .group = 32, .zero_points = true}};
   const ElementType dense[] = {ElementType::Float32, ElementType::Float16, ElementType::BFloat16};

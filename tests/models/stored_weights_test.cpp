@@ -7,9 +7,12 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include "../engine/tiny_gguf.h"
+#include "../tensor/random_matrix.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "models/language/gguf_storage.h"
 #include "models/language/language_model.h"
 #include "models/language/load_weights.h"
@@ -24,12 +27,25 @@ using halftone::testing::TinyShape;
 // 96 columns are one and a half chunks of the int4 layout, 160 two and a half.
 constexpr TinyShape kShape = {.width = 96, .ffn_width = 160, .heads = 3, .kv_heads = 1, .head_dim = 32};
 
-/// All block types and plain ones side by side, in another place in each block.
-GgufType mixed(std::string_view name) {
-  constexpr GgufType kTypes[] = {GgufType::Q4_0, GgufType::Q8_0, GgufType::Q4_1, GgufType::F32};
+// k-quants come in blocks of 256.
+constexpr TinyShape kWideShape = {.width = 256, .ffn_width = 512, .heads = 4, .kv_heads = 2, .head_dim = 64};
+
+GgufType one_of(std::span<const GgufType> types, std::string_view name) {
   size_t sum = 0;
   for (const char c : name) sum += static_cast<unsigned char>(c);
-  return kTypes[sum % std::size(kTypes)];
+  return types[sum % types.size()];
+}
+
+/// All types of blocks of 32 and plain ones side by side, in another place in each block.
+GgufType mixed(std::string_view name) {
+  constexpr GgufType kTypes[] = {GgufType::Q4_0, GgufType::Q8_0, GgufType::Q4_1,
+                                 GgufType::Q5_0, GgufType::Q5_1, GgufType::F32};
+  return one_of(kTypes, name);
+}
+
+GgufType mixed_k(std::string_view name) {
+  constexpr GgufType kTypes[] = {GgufType::Q2_K, GgufType::Q3_K, GgufType::Q4_K, GgufType::Q5_K, GgufType::Q6_K};
+  return one_of(kTypes, name);
 }
 
 class StoredWeights : public ::testing::Test {
@@ -40,11 +56,12 @@ class StoredWeights : public ::testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
-  fs::path write(const TinyGguf::TypeOf& type_of, bool untied = false) const {
-    TinyGguf tiny(11, kShape, type_of);
+  fs::path write(const TinyGguf::TypeOf& type_of, bool untied = false, const TinyShape& shape = kShape) const {
+    TinyGguf tiny(11, shape, type_of);
     if (untied) tiny.untie();
-    tiny.write(folder_ / "tiny.gguf");
-    return folder_ / "tiny.gguf";
+    const fs::path path = folder_ / fmt::format("tiny{}.gguf", shape.width);
+    tiny.write(path);
+    return path;
   }
 
   fs::path folder_;
@@ -68,20 +85,28 @@ void expect_same_tensors(const fs::path& a, const fs::path& b) {
 }
 
 TEST_F(StoredWeights, KeepTheFilesValuesInEveryBit) {
-  const GgufFile file = GgufFile::open(write(mixed));
-  size_t kept = 0, expanded = 0;
-  for (const GgufTensor& tensor : file.tensors()) {
-    const std::string name(tensor.name);
-    const Storage storage = storage_from_gguf(tensor, Weights::Stored);
-    EXPECT_NO_THROW(validate(storage)) << name;
-    EXPECT_EQ(describe(storage), loaded_format(tensor.type, Weights::Stored)) << name;
-    const Storage dense = storage_from_gguf(tensor, Weights::Float32);
-    EXPECT_EQ(describe(dense), "f32") << name;
-    expect_same_bits(dequantize(storage), dequantize(dense), name);
-    (std::holds_alternative<QuantizedStorage>(storage) ? kept : expanded) += 1;
+  for (const fs::path& path : {write(mixed), write(mixed_k, true, kWideShape)}) {
+    const GgufFile file = GgufFile::open(path);
+    std::set<GgufType> kept;
+    size_t expanded = 0;
+    for (const GgufTensor& tensor : file.tensors()) {
+      const std::string name = fmt::format("{} {}", tensor.name, to_string(tensor.type));
+      const Storage storage = storage_from_gguf(tensor, Weights::Stored);
+      EXPECT_NO_THROW(validate(storage)) << name;
+      EXPECT_EQ(describe(storage), loaded_format(tensor.type, Weights::Stored)) << name;
+      const Storage dense = storage_from_gguf(tensor, Weights::Float32);
+      EXPECT_EQ(describe(dense), "f32") << name;
+      expect_same_bits(dequantize(storage), dequantize(dense), name);
+      if (std::holds_alternative<QuantizedStorage>(storage)) {
+        kept.insert(tensor.type);
+        EXPECT_EQ(bytes_of(storage), std::get<QuantizedStorage>(storage).scheme.bytes(tensor.rows(), tensor.columns()));
+      } else {
+        ++expanded;
+      }
+    }
+    EXPECT_GE(kept.size(), 4u) << "types";
+    EXPECT_GT(expanded, 5u);
   }
-  EXPECT_GT(kept, 5u);
-  EXPECT_GT(expanded, 5u);
 }
 
 TEST_F(StoredWeights, GoldenBlocks) {
@@ -107,7 +132,7 @@ TEST_F(StoredWeights, GoldenBlocks) {
 }
 
 TEST_F(StoredWeights, SavingGivesTheSameBytes) {
-  for (const GgufType type : {GgufType::Q4_0, GgufType::Q8_0})
+  for (const GgufType type : {GgufType::Q4_0, GgufType::Q4_1, GgufType::Q8_0})
     for (const bool untied : {false, true}) {
       SCOPED_TRACE(std::string(to_string(type)) + (untied ? " untied" : " tied"));
       const fs::path source = write([type](std::string_view) { return type; }, untied);
@@ -118,6 +143,23 @@ TEST_F(StoredWeights, SavingGivesTheSameBytes) {
       save_gguf(model, source, folder_ / "again.gguf");
       expect_same_tensors(source, folder_ / "again.gguf");
     }
+}
+
+TEST_F(StoredWeights, ArtifactsKeepTheTensors) {
+  for (const bool wide : {false, true}) {
+    const fs::path source = wide ? write(mixed_k, true, kWideShape) : write(mixed, true);
+    const LanguageModel model = load_language_model(source);
+    save_artifact(model, Json::object(), folder_ / "kept.halftone");
+    const LanguageModel loaded = load_language_model(folder_ / "kept.halftone");
+    for (size_t i = 0; i < model.decoder.blocks().size(); ++i) {
+      const auto ours = model.decoder.blocks()[i].linears(), theirs = loaded.decoder.blocks()[i].linears();
+      for (size_t j = 0; j < ours.size(); ++j) {
+        EXPECT_EQ(describe(theirs[j]->weight()), describe(ours[j]->weight())) << ours[j]->site();
+        EXPECT_EQ(theirs[j]->activations(), ours[j]->activations());
+        expect_same_bits(dequantize(theirs[j]->weight()), dequantize(ours[j]->weight()), ours[j]->site());
+      }
+    }
+  }
 }
 
 template <class Visit>
@@ -141,22 +183,58 @@ TEST_F(StoredWeights, ActivationsFollowTheStorage) {
 }
 
 TEST_F(StoredWeights, LogitsEqualThoseOfTheExpandedModel) {
-  const fs::path source = write(mixed, true);
-  LanguageModel stored = load_language_model(source);
-  const LanguageModel expanded = load_language_model(source, {Weights::Float32});
-  EXPECT_LT(stored.decoder.weight_bytes(), expanded.decoder.weight_bytes());
-  OwnedExecContext exec(2);
-  const auto logits = [&](const LanguageModel& model) {
+  for (const bool wide : {false, true}) {
+    const fs::path source = wide ? write(mixed_k, true, kWideShape) : write(mixed, true);
+    LanguageModel stored = load_language_model(source);
+    const LanguageModel expanded = load_language_model(source, {Weights::Float32});
+    EXPECT_LT(stored.decoder.weight_bytes(), expanded.decoder.weight_bytes());
+    OwnedExecContext exec(2);
+    const auto logits = [&](const LanguageModel& model) {
+      nn::StepContext step{exec.get()};
+      nn::KvStore cache(model.decoder.config().kv_shape(), ElementType::Float32, 8);
+      const std::vector<int32_t> tokens = {256, 70, 111, 120, 32, 0, 255};
+      return model.decoder.forward(step, tokens, cache, nn::Logits::All);
+    };
+    for_each_linear(stored.decoder, [](nn::Linear& linear) { linear.set_weight(linear.shared_weight()); });
+    // With f32 activations the two differ by rounding alone: K <= 512 products a sum, three blocks.
+    const at::Tensor a = logits(stored), b = logits(expanded);
+    EXPECT_LE((a - b).abs().max().item<float>(), 1e-4f * b.abs().max().item<float>());
+    EXPECT_FALSE(a.isnan().any().item<bool>());
+  }
+}
+
+// With int8 activations every input is off by half a step at most, and its step by the rounding to f16 and to f32:
+// |y' - y| <= sum_k |w| * (step / 2 + |x| * 2^-11), and a little for the sums.
+TEST_F(StoredWeights, IntegerLayersStayWithinTheStepsOfTheirInputs) {
+  for (const bool wide : {false, true}) {
+    const fs::path source = wide ? write(mixed_k, true, kWideShape) : write(mixed, true);
+    LanguageModel model = load_language_model(source);
+    OwnedExecContext exec(2);
     nn::StepContext step{exec.get()};
-    nn::KvStore cache(model.decoder.config().kv_shape(), ElementType::Float32, 8);
-    const std::vector<int32_t> tokens = {256, 70, 111, 120, 32, 0, 255};
-    return model.decoder.forward(step, tokens, cache, nn::Logits::All);
-  };
-  for_each_linear(stored.decoder, [](nn::Linear& linear) { linear.set_weight(linear.shared_weight()); });
-  // With f32 activations the two differ by rounding alone: K <= 160 products a sum, three blocks.
-  const at::Tensor a = logits(stored), b = logits(expanded);
-  EXPECT_LE((a - b).abs().max().item<float>(), 1e-4f * b.abs().max().item<float>());
-  EXPECT_FALSE(a.isnan().any().item<bool>());
+    std::set<std::string> seen;
+    for_each_linear(model.decoder, [&](nn::Linear& linear) {
+      if (!std::holds_alternative<QuantizedStorage>(linear.weight())) return;
+      const int64_t k = linear.inputs();
+      seen.insert(describe(linear.weight()));
+      for (const int64_t tokens : {1, 33}) {
+        const at::Tensor x = random_matrix(tokens, k, 5);
+        const Arena::Frame frame(exec.get().arena);
+        Activation input(exec.get(), x);
+        const at::Tensor y = linear.forward(step, input).to(at::kDouble);
+        const at::Tensor w = dequantize(linear.weight()).to(at::kDouble), xd = x.to(at::kDouble);
+        const at::Tensor half_steps = xd.abs().view({tokens, -1, 32}).amax(2, true).expand({tokens, k / 32, 32}) / 254;
+        const at::Tensor exact = xd.matmul(w.t());
+        const at::Tensor error = half_steps.reshape({tokens, k}) + xd.abs() * 0x1p-11;
+        // f32 sums: at most two roundings a fold of 16, of products and minimums no larger than the largest weights.
+        const at::Tensor sums = xd.abs().sum(1, true) * w.abs().max() * ((static_cast<double>(k) / 8 + 8) * 0x3p-24);
+        const at::Tensor bound = error.matmul(w.abs().t()) + sums;
+        EXPECT_TRUE(((y - exact).abs() <= bound).all().item<bool>())
+            << linear.site() << " " << describe(linear.weight()) << " excess "
+            << ((y - exact).abs() - bound).max().item<double>();
+      }
+    });
+    EXPECT_GE(seen.size(), 4u) << "formats";
+  }
 }
 
 TEST_F(StoredWeights, NamesOfTheChoiceRoundTrip) {

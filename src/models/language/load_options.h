@@ -8,7 +8,7 @@ namespace halftone::models {
 
 /// What becomes of the quantised tensors of a GGUF file. Other files are read as they are either way.
 enum class Weights : uint8_t {
-  Stored,   ///< Q4_0 and Q8_0 keep their codes and scales bit for bit; other types become f32
+  Stored,   ///< codes and scales stay, bit for bit; Q2_K becomes f32, having no kernel
   Float32,  ///< all become f32: what methods need, and "the model" of every comparison
 };
 

@@ -35,6 +35,31 @@ T value_of(const Json& description, const char* name, const std::string& owner) 
   }
 }
 
+Json save_format(const std::string& name, const FormatStorage& storage, TensorBundle& bundle) {
+  bundle.add(name + ".codes", storage.codes);
+  bundle.add(name + ".scales", storage.scales);
+  if (storage.outer.defined()) bundle.add(name + ".outer", storage.outer);
+  if (storage.zeros.defined()) bundle.add(name + ".zeros", storage.zeros);
+  return Json{
+      {"kind", "format"}, {"format", to_string(storage.format)}, {"rows", storage.rows}, {"columns", storage.columns}};
+}
+
+FormatStorage load_format(const std::string& name, const Json& description, const SafetensorsFile& file) {
+  FormatStorage storage;
+  try {
+    storage.format = parse_matrix_format(value_of<std::string>(description, "format", name));
+  } catch (const InvalidArgument& problem) {
+    throw IoError("{}: {}: {}", file.name(), name, problem.what());
+  }
+  storage.rows = value_of<int64_t>(description, "rows", name);
+  storage.columns = value_of<int64_t>(description, "columns", name);
+  storage.codes = read_tensor(file, name + ".codes");
+  storage.scales = read_tensor(file, name + ".scales");
+  if (storage.format.scale.two_level()) storage.outer = read_tensor(file, name + ".outer");
+  if (storage.format.element.is_unsigned_integer()) storage.zeros = read_tensor(file, name + ".zeros");
+  return storage;
+}
+
 }  // namespace
 
 void TensorBundle::add(const std::string& name, const at::Tensor& tensor) {
@@ -65,11 +90,14 @@ Json save_storage(const std::string& name, const Storage& storage, TensorBundle&
     bundle.add(name + ".values", dense->values);
     return Json{{"kind", "dense"}};
   }
+  if (const auto* formatted = std::get_if<FormatStorage>(&storage)) return save_format(name, *formatted, bundle);
   const auto& q = std::get<QuantizedStorage>(storage);
   bundle.add(name + ".codes", q.codes);
   bundle.add(name + ".scales", q.scales);
   if (q.group_scales.defined()) bundle.add(name + ".group_scales", q.group_scales);
   if (q.zeros.defined()) bundle.add(name + ".zeros", q.zeros);
+  if (q.mins.defined()) bundle.add(name + ".mins", q.mins);
+  if (q.group_mins.defined()) bundle.add(name + ".group_mins", q.group_mins);
   return Json{{"kind", "quantized"}, {"scheme", to_json(q.scheme)}, {"rows", q.rows}, {"columns", q.columns}};
 }
 
@@ -85,11 +113,17 @@ Storage load_storage(const std::string& name, const Json& description, const Saf
     q.columns = value_of<int64_t>(description, "columns", name);
     q.codes = read_tensor(file, name + ".codes");
     q.scales = read_tensor(file, name + ".scales");
-    if (q.scheme.granularity == Granularity::TwoLevel) q.group_scales = read_tensor(file, name + ".group_scales");
+    const bool super = q.scheme.granularity == Granularity::SuperGroup;
+    if (q.scheme.has_group_scales()) q.group_scales = read_tensor(file, name + ".group_scales");
     if (q.scheme.zero_points) q.zeros = read_tensor(file, name + ".zeros");
+    if (q.scheme.minimums) q.mins = read_tensor(file, name + ".mins");
+    if (q.scheme.minimums && super) q.group_mins = read_tensor(file, name + ".group_mins");
     storage = std::move(q);
+  } else if (kind == "format") {
+    storage = load_format(name, description, file);
   } else {
-    throw Unsupported("{}: {} is stored as '{}'; this version reads dense and quantized", file.name(), name, kind);
+    throw Unsupported("{}: {} is stored as '{}'; this version reads dense, quantized and format", file.name(), name,
+                      kind);
   }
   try {
     validate(storage);
