@@ -40,6 +40,8 @@ void compress_linears(CompressContext& context, int64_t block, nn::ActivationFor
       linear->set_weight(round(*linear), activations);
     } catch (const NumericError& problem) {
       throw NumericError("{}: {}", linear->site(), problem.what());
+    } catch (const InvalidArgument& problem) {
+      throw InvalidArgument("{}: {}", linear->site(), problem.what());
     }
   }
 }

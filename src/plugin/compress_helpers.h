@@ -11,8 +11,8 @@
 
 namespace halftone {
 
-/// Replaces the weight of each selected linear layer of block `block` by what `round` makes of it. A NumericError from
-/// `round` is thrown again with the layer's name.
+/// Replaces the weight of each selected linear layer of block `block` by what `round` makes of it. A NumericError or
+/// InvalidArgument from `round` is thrown again with the layer's name.
 void compress_linears(CompressContext& context, int64_t block, nn::ActivationFormat activations,
                       const std::function<Storage(const nn::Linear&)>& round);
 

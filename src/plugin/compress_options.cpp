@@ -2,15 +2,20 @@
 #include "plugin/compress_options.h"
 
 #include "base/error.h"
+#include "base/hash.h"
+#include "numerics/formats/element_array.h"
+#include "tensor/format_storage.h"
 
 namespace halftone {
 namespace {
 
 ElementType element_of_bits(const std::string& bits) {
-  for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int2})
+  for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
     if (std::to_string(bits_of(type)) == bits) return type;
-  throw InvalidArgument("option bits = '{}' is not 8, 4 or 2", bits);
+  throw InvalidArgument("option bits = '{}' is not 8, 4, 3 or 2", bits);
 }
+
+bool is_dense(const std::string& format) { return format == "f16" || format == "bf16" || format == "f32"; }
 
 Storage to_format(ExecContext& exec, const Storage& storage, const std::string& format) {
   const at::Tensor values = dequantize(storage);
@@ -18,7 +23,8 @@ Storage to_format(ExecContext& exec, const Storage& storage, const std::string& 
   if (format == "int8") return quantize_nearest(exec, values, by_row);
   if (format == "int8_group32") return quantize_nearest(exec, values, {.element = ElementType::Int8, .group = 32});
   if (format == "int4") return quantize_nearest(exec, values, {.element = ElementType::Int4, .group = 32});
-  return make_dense(values, parse_element_type(format));
+  if (is_dense(format)) return make_dense(values, parse_element_type(format));
+  return quantize_to_format(exec, values, parse_weight_format(format));
 }
 
 }  // namespace
@@ -28,6 +34,42 @@ QuantScheme WeightOptions::scheme(int64_t columns) const {
           .granularity = parse_granularity(granularity),
           .group = fit_group_size ? fitting_group(columns, group_size) : group_size,
           .zero_points = !symmetric};
+}
+
+void FormatOptions::check_format(const std::string& text) {
+  if (text != "bits") parse_weight_format(text);
+}
+
+void FormatOptions::check_beside(const WeightOptions& weights, std::string_view method) const {
+  const WeightOptions defaults;
+  if (!chosen()) {
+    if (rounding != FormatOptions{}.rounding)
+      throw InvalidArgument("{}: option rounding = '{}' needs a format; set format, or leave rounding out", method,
+                            rounding);
+    return;
+  }
+  const std::pair<const char*, bool> changed[] = {{"bits", weights.bits != defaults.bits},
+                                                  {"granularity", weights.granularity != defaults.granularity},
+                                                  {"group_size", weights.group_size != defaults.group_size},
+                                                  {"fit_group_size", weights.fit_group_size != defaults.fit_group_size},
+                                                  {"symmetric", weights.symmetric != defaults.symmetric},
+                                                  {"clip_steps", weights.clip_steps != defaults.clip_steps},
+                                                  {"clip_shrink", weights.clip_shrink != defaults.clip_shrink}};
+  for (const auto& [name, set] : changed)
+    if (set)
+      throw InvalidArgument("{}: format = '{}' already says what option {} says; leave {} out", method, format, name,
+                            name);
+  require_rounding(parse_weight_format(format).element, parse_rounding(rounding));
+}
+
+Storage FormatOptions::quantize(ExecContext& exec, const nn::Linear& linear, uint64_t seed) const {
+  const RandomKey key{.seed = seed, .tensor = static_cast<uint32_t>(hash_bytes(linear.site()))};
+  return quantize_to_format(exec, linear.dense_weight(), parse_weight_format(format),
+                            RoundingSource(parse_rounding(rounding), key));
+}
+
+void OutsideOptions::check_head(const std::string& text) {
+  if (!is_dense(text) && text != "int8" && text != "int8_group32" && text != "int4") parse_weight_format(text);
 }
 
 void OutsideOptions::apply(ExecContext& exec, nn::Decoder& model) const {

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "base/options.h"
 #include "nn/decoder.h"
 #include "nn/linear.h"
+#include "numerics/formats/weight_format.h"
 #include "numerics/quant_scheme.h"
 #include "tensor/quantize.h"
 
@@ -25,11 +27,12 @@ struct WeightOptions {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v("bits", bits, Choices{"8", "4", "2"},
+    v("bits", bits, Choices{"8", "4", "3", "2"},
       "bits of a weight; 8 or 4 with granularity=group, group_size=32 and symmetric=true can be saved as GGUF (Q8_0, "
       "Q4_0)");
-    v("granularity", granularity, Choices{"row", "group"},
-      "what shares a scale: a whole row, or group_size weights of it");
+    v("granularity", granularity, Choices{"row", "group", "two-level"},
+      "what shares a scale: a whole row, or group_size weights of it; two-level: group_size weights share an integer "
+      "scale of 8 bits above which the row has one (not with 8 bits or symmetric)");
     v("group_size", group_size, Range{16, 4096},
       "weights that share a scale, along K; multiples of 32 have fast kernels");
     v("fit_group_size", fit_group_size,
@@ -49,6 +52,29 @@ struct WeightOptions {
   nn::ActivationFormat activation_format() const { return nn::parse_activation_format(activations); }
 };
 
+/// Number formats beyond the integers of WeightOptions, for methods that round each weight by itself.
+struct FormatOptions {
+  std::string format = "bits";
+  std::string rounding = "nearest-even";
+
+  template <class Visitor>
+  void visit(Visitor& v) {
+    v("format", format, Checked{"bits | " + weight_format_forms(), check_format},
+      "codes and scales of weights; bits: integers as bits, granularity, group_size and symmetric say");
+    v("rounding", rounding, Choices{"nearest-even", "half-away", "toward-zero", "stochastic", "dithered"},
+      "how a format other than bits rounds; the last two draw from the seed");
+  }
+
+  bool chosen() const { return format != "bits"; }
+  /// Throws InvalidArgument naming `method` and an option of `weights` that a chosen format leaves no room for, or a
+  /// rounding without a format.
+  void check_beside(const WeightOptions& weights, std::string_view method) const;
+  /// `linear`'s weight in the format, a stream of random bits of `seed` for each layer.
+  Storage quantize(ExecContext& exec, const nn::Linear& linear, uint64_t seed) const;
+
+  static void check_format(const std::string& text);
+};
+
 /// What is outside the blocks: embedding and head, and the KV cache.
 struct OutsideOptions {
   std::string head = "f16";
@@ -56,15 +82,16 @@ struct OutsideOptions {
 
   template <class Visitor>
   void visit(Visitor& v) {
-    v("head", head, Choices{"f16", "bf16", "f32", "int8", "int8_group32", "int4"},
+    v("head", head, Checked{"f16 | bf16 | f32 | int8 | int8_group32 | int4 | " + weight_format_forms(), check_head},
       "format of the embedding and the head: int8 has a scale a row, int8_group32 and int4 one per 32 weights (GGUF's "
-      "Q8_0 "
-      "and Q4_0)");
+      "Q8_0 and Q4_0)");
     v("kv", kv, Choices{"f16", "f32", "int8", "int4"}, "format of the KV cache that the model asks for");
   }
 
   /// Stores embedding and head (once when they are tied) and sets the cache format.
   void apply(ExecContext& exec, nn::Decoder& model) const;
+
+  static void check_head(const std::string& text);
 };
 
 }  // namespace halftone

@@ -60,6 +60,78 @@ TEST_F(RtnTest, StoresWhatItIsAskedFor) {
   EXPECT_EQ(format({{"bits", "2"}, {"group_size", "48"}}), "int2 group 48 asymmetric");
 }
 
+TEST_F(RtnTest, StoresAnyNumberFormat) {
+  const auto format = [&](const std::string& name, const std::string& head) {
+    const nn::Decoder model = compressed({{"format", name}, {"head", head}});
+    return describe(model.blocks()[1].down_proj.weight()) + ", " + describe(*model.embedding());
+  };
+  EXPECT_EQ(format("mxfp4", "nvfp4"), "mxfp4, nvfp4");
+  EXPECT_EQ(format("nf4 group:64 f16", "e4m3 tensor f32"), "nf4 group:64 f16 absmax, e4m3 tensor f32 absmax");
+  EXPECT_EQ(format("e4m3 block:32x32 f32", "mxfp8_e4m3"), "e4m3 block:32x32 f32 absmax, mxfp8_e4m3");
+  EXPECT_EQ(format("int4_full group:64 f16", "int8 row f16"), "int4 group 64 symmetric, int8 row symmetric");
+  EXPECT_EQ(format("complex row f16", "f16"), "complex row f16 absmean, f16");
+}
+
+TEST_F(RtnTest, ASchemeSaidAsAFormatHasTheSameCodes) {
+  // int4_full has the codes -8 .. 7 of symmetric int4, and the same scale, max / 7.
+  const nn::Decoder said = compressed({{"format", "int4_full group:64 f16"}}),
+                    meant = compressed({{"symmetric", "true"}});
+  for (size_t i = 0; i < 7; ++i) {
+    const auto& a = std::get<QuantizedStorage>(said.blocks()[0].linears()[i]->weight());
+    const auto& b = std::get<QuantizedStorage>(meant.blocks()[0].linears()[i]->weight());
+    EXPECT_EQ(a.scheme, b.scheme);
+    EXPECT_TRUE(a.scales.equal(b.scales));
+    EXPECT_TRUE(a.codes.equal(b.codes));
+  }
+}
+
+TEST_F(RtnTest, BetterFormatsLoseLess) {
+  const auto lost = [&](const char* format) { return error({{"format", format}, {"head", "f32"}}); };
+  const double eight = lost("mxfp8_e4m3"), six = lost("mxfp6_e2m3"), nv = lost("nvfp4"), mx = lost("mxfp4"),
+               two = lost("ternary row f16");
+  EXPECT_LT(eight, nv);
+  EXPECT_LT(six, nv);
+  EXPECT_LT(nv, two);
+  EXPECT_LT(mx, two);
+}
+
+TEST_F(RtnTest, RandomRoundingFollowsTheSeed) {
+  const auto codes = [&](uint64_t seed, const char* rounding) {
+    nn::Decoder model = tiny_decoder(tiny_llama_config());
+    const auto pass =
+        catalogue_.make_compress_pass("rtn", {{"format", "mxfp4 truncation-free"}, {"rounding", rounding}});
+    const SiteSelector sites;
+    CompressContext context{exec_.get(), model, sites, seed};
+    pass->compress_block(context, 0, {});
+    return std::get<FormatStorage>(model.blocks()[0].up_proj.weight()).codes;
+  };
+  EXPECT_TRUE(codes(1, "stochastic").equal(codes(1, "stochastic")));
+  EXPECT_FALSE(codes(1, "stochastic").equal(codes(2, "stochastic")));
+  EXPECT_TRUE(codes(1, "nearest-even").equal(codes(2, "nearest-even")));
+}
+
+TEST_F(RtnTest, FormatsThatDoNotFitAreRefused) {
+  const auto message = [&](const OptionValues& options) { return option_error(catalogue_, "rtn", options); };
+  for (const char* part : {"method rtn", "format = 'mxfp5'", "mxfp8_e4m3", "nvfp4", "ELEMENT GRANULARITY SCALE"})
+    EXPECT_THAT(message({{"format", "mxfp5"}}), testing::HasSubstr(part));
+  EXPECT_THAT(message({{"format", "e4m3 token f16"}}), testing::HasSubstr("activations"));
+  EXPECT_THAT(message({{"head", "e9m9 row f16"}}), testing::HasSubstr("e2m1"));
+  EXPECT_THAT(message({{"format", "mxfp4"}, {"group_size", "32"}}), testing::HasSubstr("leave group_size out"));
+  EXPECT_THAT(message({{"rounding", "stochastic"}}), testing::HasSubstr("needs a format"));
+  const auto thrown = [&](const OptionValues& options) -> std::string {
+    try {
+      compressed(options);
+    } catch (const Error& problem) {
+      return problem.what();
+    }
+    return "accepted";
+  };
+  EXPECT_THAT(thrown({{"format", "complex row f16"}, {"rounding", "stochastic"}}), testing::HasSubstr("nearest-even"));
+  EXPECT_THAT(thrown({{"format", "complex group:3 f16"}}),
+              testing::AllOf(testing::HasSubstr("blocks.0."), testing::HasSubstr("2 numbers at a time")));
+  EXPECT_THAT(thrown({{"format", "mxfp4"}, {"activations", "int8"}}), testing::HasSubstr("no integer kernel"));
+}
+
 TEST_F(RtnTest, StoresHeadAndCacheFormat) {
   const auto head = [&](const std::string& name) {
     const nn::Decoder model = compressed({{"head", name}, {"kv", "int8"}});
@@ -146,7 +218,7 @@ TEST_F(RtnTest, RefusesCompressedModels) {
 
 TEST_F(RtnTest, OptionErrors) {
   EXPECT_EQ(wrong_refusals(catalogue_, "rtn"), "");
-  EXPECT_THAT(option_error(catalogue_, "rtn", {{"bits", "3"}}), testing::HasSubstr("8 | 4 | 2"));
+  EXPECT_THAT(option_error(catalogue_, "rtn", {{"bits", "5"}}), testing::HasSubstr("8 | 4 | 3 | 2"));
   EXPECT_THAT(option_error(catalogue_, "rtn", {{"group_size", "8"}}), testing::HasSubstr("16 .. 4096"));
 }
 
