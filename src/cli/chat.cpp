@@ -82,6 +82,7 @@ void take_turn(Conversation& conversation, const std::string& line, bool termina
 int run(const CommonOptions& common, const Options& options) {
   catch_interrupts();
   OwnedExecContext exec(common.threads);
+  exec.get().products = options.generate.products();
   const auto model = engine::load_model(options.model, {options.generate.weights});
   warn_if_slow(common, exec.get(), *model);
   Conversation conversation(exec.get(), *model, options.generate, common.json);

@@ -79,9 +79,10 @@ CLI::Option* add_weights(CLI::App& command, models::Weights& value) {
   return command
       .add_option_function<std::string>(
           "--weights", [&value](const std::string& name) { value = models::parse_weights(name); },
-          fmt::format("tensors of GGUF files: stored keeps Q4_0 and Q8_0 as they are, f32 expands every quantised type "
-                      "[default {}]",
-                      models::to_string(value)))
+          fmt::format(
+              "tensors of GGUF files: stored keeps codes and scales as they are, f32 expands every quantised type "
+              "[default {}]",
+              models::to_string(value)))
       ->check(CLI::IsMember({"stored", "f32"}))
       ->option_text("FORMAT");
 }

@@ -15,7 +15,7 @@ namespace {
 struct Options {
   std::string model, prompt;
   GenerateOptions generate;
-  bool stream = false, chat = false, plain = false;
+  bool stream = false, chat = false, plain = false, ids = false;
 };
 
 /// The prompt itself, or standard input for "-", without the newline that ends it.
@@ -28,6 +28,7 @@ std::string prompt_text(const std::string& prompt) {
 
 std::vector<int32_t> prompt_ids(const models::LanguageModel& model, const Options& options) {
   const std::string text = prompt_text(options.prompt);
+  if (options.ids) return engine::parse_ids(model, text);
   if (!options.chat) return engine::encode_prompt(model, text, !options.plain);
   std::vector<ChatMessage> messages;
   if (!options.generate.system.empty()) messages.push_back({"system", options.generate.system});
@@ -53,6 +54,7 @@ Json to_json(const engine::GenerateResult& result) {
 int run(const CommonOptions& common, const Options& options) {
   catch_interrupts();
   OwnedExecContext exec(common.threads);
+  exec.get().products = options.generate.products();
   const auto model = engine::load_model(options.model, {options.generate.weights});
   warn_if_slow(common, exec.get(), *model);
   engine::GenerateRequest request = make_request(options.generate);
@@ -91,6 +93,8 @@ void add_generate(Program& program) {
   command.add_flag("--chat", options->chat, "put the prompt into the model's chat template as the user's message");
   command.add_option("--system", options->generate.system, "system message, with --chat")->option_text("TEXT");
   command.add_flag("--plain", options->plain, "read names of control tokens in the prompt as plain text");
+  command.add_flag("--ids", options->ids, "the prompt is token ids, as `halftone tokenize --json` lists them")
+      ->excludes("--chat");
 }
 
 }  // namespace halftone::cli

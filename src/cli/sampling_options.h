@@ -14,6 +14,12 @@ struct GenerateOptions {
   std::string system;
   int64_t context = 0;
   models::Weights weights = models::Weights::Stored;
+  bool exact = false;
+
+  /// Weights that were asked for in f32 are not to be rounded to bf16 either.
+  ProductPrecision products() const {
+    return exact || weights == models::Weights::Float32 ? ProductPrecision::Full : ProductPrecision::BFloat16;
+  }
 };
 
 inline void add_generate_options(CLI::App& command, GenerateOptions& options) {
@@ -30,6 +36,9 @@ inline void add_generate_options(CLI::App& command, GenerateOptions& options) {
   add_number(command, "-c,--context", options.context, {0, 1 << 24}, "tokens of KV cache, 0: as many as needed");
   add_kv_format(command, options.kv_format);
   add_weights(command, options.weights);
+  command.add_flag("--exact", options.exact,
+                   "a prompt gives the same bits as its tokens one by one; else long ones may multiply in bf16 on "
+                   "machines with AMX, and always give full precision with --weights f32");
 }
 
 inline engine::GenerateRequest make_request(const GenerateOptions& options) {

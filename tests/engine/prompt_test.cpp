@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "chain_model.h"
 
 namespace halftone::engine {
@@ -85,6 +86,16 @@ TEST(EncodePrompt, ReadsControlTokensUnlessTold) {
   const models::LanguageModel model = chat_model();
   EXPECT_EQ(encode_prompt(model, "a<|end|>", true), concat({{'a'}, {kEndToken}}));
   EXPECT_EQ(encode_prompt(model, "a<|end|>", false), bytes("a<|end|>"));
+}
+
+TEST(PromptIds, AreReadAsListed) {
+  const models::LanguageModel model = halftone::testing::uniform_model();
+  const int32_t last = model.tokenizer.vocab_size() - 1;
+  EXPECT_EQ(parse_ids(model, fmt::format(" 0, 7\n12,{}\r\n", last)), (std::vector<int32_t>{0, 7, 12, last}));
+  EXPECT_TRUE(parse_ids(model, " ,").empty());
+  for (const std::string& bad : {fmt::format("{}", last + 1), std::string("-1"), std::string("1 2x"),
+                                 std::string("0x1"), std::string("99999999999999"), std::string("1;2")})
+    EXPECT_THROW(parse_ids(model, bad), InvalidArgument) << bad;
 }
 
 }  // namespace

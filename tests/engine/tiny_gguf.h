@@ -110,6 +110,36 @@ class TinyGguf {
                        [values](std::span<std::byte> out) { std::memcpy(out.data(), values->data(), out.size()); });
   }
 
+  /// Where a block's d lies, m behind it, and how far random codes and integer scales spread.
+  struct BlockLayout {
+    size_t d;
+    float spread, min_spread = 0;
+  };
+  static BlockLayout layout_of(GgufType type) {
+    switch (type) {
+      case GgufType::Q4_1:
+        return {0, 4.6f, 1};
+      case GgufType::Q5_0:
+        return {0, 9.2f};
+      case GgufType::Q5_1:
+        return {0, 9.2f, 1};
+      case GgufType::Q8_0:
+        return {0, 74};
+      case GgufType::Q2_K:
+        return {80, 9, 9};
+      case GgufType::Q3_K:
+        return {108, 40};
+      case GgufType::Q4_K:
+        return {0, 170, 36};
+      case GgufType::Q5_K:
+        return {0, 340, 36};
+      case GgufType::Q6_K:
+        return {208, 1300};
+      default:
+        return {0, 4.6f};
+    }
+  }
+
   /// Blocks of random codes, with scales of either sign about which values spread as `deviation` asks, roughly.
   void add_blocks(const std::string& name, const std::vector<int64_t>& dims, GgufType type, float deviation) {
     const GgufTypeInfo& info = *find_gguf_type(static_cast<uint32_t>(type));
@@ -119,12 +149,13 @@ class TinyGguf {
     const auto half = [&](float limit) {
       return f32_to_f16((random_() % 2 == 0 ? 1.0f : -1.0f) * part(random_) * limit);
     };
-    for (size_t at = 0; at < bytes->size(); at += info.block_bytes) {  // Q4_0 and Q8_0 begin with d, Q4_1 with d and m
-      const uint16_t d = half(deviation / (type == GgufType::Q8_0 ? 74.0f : 4.6f));
-      std::memcpy(bytes->data() + at, &d, sizeof d);
-      if (type != GgufType::Q4_1) continue;
-      const uint16_t m = half(deviation);
-      std::memcpy(bytes->data() + at + sizeof d, &m, sizeof m);
+    const BlockLayout layout = layout_of(type);
+    for (size_t at = 0; at < bytes->size(); at += info.block_bytes) {
+      const uint16_t d = half(deviation / layout.spread);
+      std::memcpy(bytes->data() + at + layout.d, &d, sizeof d);
+      if (layout.min_spread == 0) continue;
+      const uint16_t m = half(deviation / layout.min_spread);
+      std::memcpy(bytes->data() + at + layout.d + sizeof d, &m, sizeof m);
     }
     writer_.add_tensor(name, dims, type,
                        [bytes](std::span<std::byte> out) { std::memcpy(out.data(), bytes->data(), out.size()); });

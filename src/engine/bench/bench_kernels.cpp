@@ -93,10 +93,15 @@ constexpr int64_t kGemmShapes[][3] = {  // m, n, k
 
 void bench_gemm(ExecContext& exec, int rounds, const std::string& filter, std::vector<KernelTiming>& timings) {
   for (const auto& kind : weight_kinds())
-    for (const auto& [m, n, k] : kGemmShapes)
-      bench_case(exec, std::string("gemm ") + kind.name, kernels::gemm_table(),
-                 gemm_case(exec, kind, std::min<int64_t>(m, 5), 67, k, false), gemm_case(exec, kind, m, n, k, m <= 8),
-                 rounds, filter, timings);
+    for (const auto& [m, n, k] : kGemmShapes) {
+      const std::string name = std::string("gemm ") + kind.name;
+      const GemmCase small = gemm_case(exec, kind, std::min<int64_t>(m, 5), 67, k, false);
+      kernels::GemmProblem problem = small.problem;
+      problem.m = m, problem.n = n;
+      if (!wanted(exec, name, kernels::gemm_table(), problem, filter)) continue;
+      bench_case(exec, name, kernels::gemm_table(), small, gemm_case(exec, kind, m, n, k, m <= 8), rounds, filter,
+                 timings);
+    }
 }
 
 // ---- packed gemm ----
@@ -114,6 +119,7 @@ const std::vector<PackedKind>& packed_kinds() {
       {"q4_0", {ElementType::Int4, Granularity::Group, 32}, Unit},
       {"w8a8", {ElementType::Int8, Granularity::Row}, Row},
       {"w4a8", {ElementType::Int4, Granularity::TwoLevel, 64, true}, Row},
+      {"w3a8", {ElementType::Int3, Granularity::TwoLevel, 64, true}, Row},
       {"w2a8", {ElementType::Int2, Granularity::Group, 64, true}, Row},
   };
   return kinds;
@@ -157,9 +163,12 @@ void bench_packed_gemm(ExecContext& exec, int rounds, const std::string& filter,
   for (const auto& kind : packed_kinds())
     for (const auto& [m, n, k] : kGemmShapes) {
       const Arena::Frame frame(exec.arena);
+      const std::string name = std::string("packed_gemm ") + kind.name;
       const PackedCase small = packed_case(exec, kind, std::min<int64_t>(m, 17), 67, k, false);
-      const PackedCase big = packed_case(exec, kind, m, n, k, m <= 8);
-      bench_case(exec, std::string("packed_gemm ") + kind.name, kernels::packed_gemm_table(), small, big, rounds,
+      kernels::PackedGemmProblem problem = small.problem;
+      problem.m = m, problem.n = n;
+      if (!wanted(exec, name, kernels::packed_gemm_table(), problem, filter)) continue;
+      bench_case(exec, name, kernels::packed_gemm_table(), small, packed_case(exec, kind, m, n, k, m <= 8), rounds,
                  filter, timings);
     }
 }
@@ -168,7 +177,7 @@ void bench_packed_gemm(ExecContext& exec, int rounds, const std::string& filter,
 
 using AttentionCase = KernelCase<kernels::AttentionProblem, kernels::AttentionArgs>;
 
-AttentionCase attention_case(ExecContext& exec, ElementType format, int64_t tokens, int64_t start) {
+AttentionCase attention_case(ExecContext& exec, ElementType format, int64_t tokens, int64_t start, bool bf16) {
   struct Operands {
     nn::KvStore cache;
     at::Tensor q, out;
@@ -186,7 +195,8 @@ AttentionCase attention_case(ExecContext& exec, ElementType format, int64_t toke
                     .kv_heads = kKvHeads,
                     .head_dim = kHeadDim,
                     .window = 0,
-                    .format = format};
+                    .format = format,
+                    .bf16 = bf16};
   result.args = {{.q = operands->q.const_data_ptr<float>(),
                   .q_stride = row,
                   .keys = operands->cache.keys(0),
@@ -199,6 +209,8 @@ AttentionCase attention_case(ExecContext& exec, ElementType format, int64_t toke
   // Scores are at most D/8 = 8 and err by sqrt(D) eps of that, 64 eps; the weights exp(score) by as much relatively,
   // and so do weighted means of values within [-1, 1]. Eight times that.
   result.tolerance = 8 * static_cast<double>(kHeadDim) * kEpsilon;
+  // bf16 rounds by u = 2^-8: scores err by 2 u D/8, weights by u more, means of values by twice that and u.
+  if (bf16) result.tolerance = 0x1p-8 * (3 + static_cast<double>(kHeadDim) / 2);
   const double visible = static_cast<double>(tokens) * static_cast<double>(start) + tokens * (tokens + 1) / 2.0;
   result.bytes =
       static_cast<double>(nn::kv_bytes_per_token({1, kKvHeads, kHeadDim}, format) * length + 8 * tokens * row);
@@ -208,12 +220,16 @@ AttentionCase attention_case(ExecContext& exec, ElementType format, int64_t toke
 }
 
 void bench_attention(ExecContext& exec, int rounds, const std::string& filter, std::vector<KernelTiming>& timings) {
-  constexpr int64_t kShapes[][2] = {{1, 511}, {1, 2047}, {512, 0}};  // tokens, start
+  struct Shape {
+    int64_t tokens, start;
+    bool bf16;
+  };
+  constexpr Shape kShapes[] = {{1, 511, false}, {1, 2047, false}, {512, 0, false}, {512, 0, true}, {2048, 0, true}};
   for (const auto format : {ElementType::Float16, ElementType::Int8, ElementType::Int4})
-    for (const auto& [tokens, start] : kShapes)
+    for (const auto& [tokens, start, bf16] : kShapes)
       bench_case(exec, "attention", kernels::attention_table(),
-                 attention_case(exec, format, std::min<int64_t>(tokens, 7), 90),
-                 attention_case(exec, format, tokens, start), rounds, filter, timings);
+                 attention_case(exec, format, std::min<int64_t>(tokens, bf16 ? 19 : 7), 90, bf16),
+                 attention_case(exec, format, tokens, start, bf16), rounds, filter, timings);
 }
 
 // ---- row-wise operations ----

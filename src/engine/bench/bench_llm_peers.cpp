@@ -95,6 +95,7 @@ std::vector<PeerTiming> time_task(Ours& ours, std::vector<NamedPeer>& peers, con
   for (int round = 0; round < rounds; ++round) {
     {
       OwnedExecContext exec(threads);
+      exec.get().products = ProductPrecision::BFloat16;  // as generate and chat run
       bandwidths.push_back(memory.measure(exec.get()));
       if (round == 0) our_side.take_turn<Unsupported>([&] { return ours.measure(exec.get(), task); });
       if (round == 0) our_side.rates.clear();

@@ -2,6 +2,7 @@
 // a small problem, then time it on the real one.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -71,6 +72,23 @@ std::vector<double> time_kernel(ExecContext& exec, const kernels::KernelEntry<Pr
   return seconds;
 }
 
+/// What a filter is looked for in.
+template <class Problem, class Args>
+std::string label_of(const std::string& operation, const Problem& problem,
+                     const kernels::KernelEntry<Problem, Args>& entry) {
+  return operation + " " + to_string(problem) + " " + entry.name;
+}
+
+/// Whether bench_case would time an entry on `problem`: asked before large operands are made for nothing.
+template <class Problem, class Args>
+bool wanted(const ExecContext& exec, const std::string& operation, kernels::KernelTable<Problem, Args> table,
+            const Problem& problem, const std::string& filter) {
+  return std::any_of(table.begin(), table.end(), [&](const auto& entry) {
+    return kernels::rejection(entry, problem, exec.isa).empty() &&
+           label_of(operation, problem, entry).find(filter) != std::string::npos;
+  });
+}
+
 /// Verifies and times every entry that serves `big`; appends to `timings`. Throws NumericError for a wrong result.
 template <class Problem, class Args>
 void bench_case(ExecContext& exec, const std::string& operation, kernels::KernelTable<Problem, Args> table,
@@ -82,8 +100,7 @@ void bench_case(ExecContext& exec, const std::string& operation, kernels::Kernel
     KernelTiming timing{
         .operation = operation, .problem = to_string(big.problem), .kernel = entry.name, .chosen = chosen};
     chosen = false;
-    const std::string label = operation + " " + timing.problem + " " + timing.kernel;
-    if (label.find(filter) == std::string::npos) continue;
+    if (label_of(operation, big.problem, entry).find(filter) == std::string::npos) continue;
     if (kernels::rejection(entry, small.problem, exec.isa).empty()) {
       timing.error = deviation(exec, entry, table.back(), small);
       if (!(timing.error <= 1))

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/error.h"
 #include "io/utf8.h"
@@ -69,6 +70,24 @@ std::vector<int32_t> encode_prompt(const models::LanguageModel& model, std::stri
   auto ids = model.tokenizer.encode(text, {.add_special = false, .parse_special = parse_special});
   put_bos_once(model.tokenizer, ids);
   return ids;
+}
+
+std::vector<int32_t> parse_ids(const models::LanguageModel& model, std::string_view text) {
+  constexpr std::string_view kBetween = ", \t\r\n";
+  const int32_t count = model.tokenizer.vocab_size();
+  std::vector<int32_t> ids;
+  while (true) {
+    text.remove_prefix(std::min(text.find_first_not_of(kBetween), text.size()));
+    if (text.empty()) return ids;
+    const std::string_view word = text.substr(0, text.find_first_of(kBetween));
+    const char* const end = word.data() + word.size();
+    int32_t id = -1;
+    const auto [stopped, error] = std::from_chars(word.data(), end, id);
+    if (error != std::errc() || stopped != end || id < 0 || id >= count)
+      throw InvalidArgument("'{}' is no token id; those of this model run from 0 to {}", word, count - 1);
+    ids.push_back(id);
+    text.remove_prefix(word.size());
+  }
 }
 
 std::vector<int32_t> encode_chat(const models::LanguageModel& model, const std::vector<ChatMessage>& messages) {

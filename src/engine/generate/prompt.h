@@ -18,6 +18,9 @@ namespace halftone::engine {
 /// ("<|im_start|>") as those tokens.
 std::vector<int32_t> encode_prompt(const models::LanguageModel& model, std::string_view text, bool parse_special);
 
+/// Ids that `text` lists, with spaces, commas or line feeds between them. Throws InvalidArgument for what is no id.
+std::vector<int32_t> parse_ids(const models::LanguageModel& model, std::string_view text);
+
 /// Ids of the conversation in the model's chat template, up to where the assistant's answer starts. Control tokens come
 /// from the template alone: their names within a message are plain text, so that nobody can forge a turn. Throws
 /// Unsupported when the model has no template and none is known for its special tokens.
