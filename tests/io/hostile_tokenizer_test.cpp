@@ -164,6 +164,18 @@ TEST(HostileTokenizers, DamagedFilesAreRefused) {
       R"({"pre_tokenizer":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0},"merges":[7]}})",
       R"({"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Sequence"}]},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})",
       R"({"pre_tokenizer":7,"model":{"type":"BPE","vocab":{"a":0},"merges":[]}})",
+      R"({"model":{"type":"Unigram"}})",
+      R"({"model":{"type":"Unigram","vocab":{"a":0}}})",
+      R"({"model":{"type":"Unigram","vocab":["a"]}})",
+      R"({"model":{"type":"Unigram","vocab":[["a"]]}})",
+      R"({"model":{"type":"Unigram","vocab":[["a",null]]}})",
+      R"({"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581"},"model":{"type":"Unigram","vocab":[]}})",
+      R"({"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581"},"model":{"type":"Unigram","vocab":[["a",-1]]}})",
+      R"({"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581"},"model":{"type":"Unigram","unk_id":1,"vocab":[["a",-1]]}})",
+      R"({"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581"},"model":{"type":"Unigram","unk_id":-1,"vocab":[["a",-1]]}})",
+      R"({"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581"},"model":{"type":"Unigram","unk_id":0,"vocab":[["a",1e300]]}})",
+      R"({"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581"},"model":{"type":"Unigram","unk_id":0,"vocab":[["a",1],["a",2]]}})",
+      R"({"normalizer":{"type":"Precompiled","precompiled_charsmap":"AAAA"},"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581"},"model":{"type":"Unigram","unk_id":0,"vocab":[["a",1]]}})",
       std::string(1 << 20, '['),
       std::string("{\"a\":") + std::string(100000, '[')};
   for (const std::string& file : files) EXPECT_NE(fuzz::run_tokenizer(file), "") << file.substr(0, 200);

@@ -112,7 +112,6 @@ TEST(TokenizerJson, UnsupportedPartsAreNamed) {
     return std::string("accepted");
   };
   const Json byte_level = hf_byte_level(), fallback = hf_byte_fallback();
-  EXPECT_THAT(message(byte_level, "/model/type", R"("Unigram")"), HasSubstr("'Unigram'"));
   EXPECT_THAT(message(byte_level, "/model/type", R"("WordPiece")"), HasSubstr("'WordPiece'"));
   EXPECT_THAT(message(byte_level, "/model/dropout", "0.1"), HasSubstr("dropout"));
   EXPECT_THAT(message(byte_level, "/model/end_of_word_suffix", R"("</w>")"), HasSubstr("end_of_word_suffix"));

@@ -76,7 +76,7 @@ Tokenizer::Impl::Impl(TokenizerSpec given) : spec(std::move(given)), index(check
   types = spec.types;
   if (types.empty()) {
     types.assign(count, TokenType::Normal);
-    if (spec.kind == TokenizerKind::Spm)
+    if (spec.kind != TokenizerKind::Bpe)
       for (int32_t id = 0; id < count; ++id)
         if (detail::byte_token_value(spec.tokens[id]) >= 0) types[id] = TokenType::Byte;
   }
@@ -94,8 +94,17 @@ Tokenizer::Impl::Impl(TokenizerSpec given) : spec(std::move(given)), index(check
   for (const int32_t id : {spec.eos_id, spec.eot_id})
     if (id >= 0) ends_generation[id] = true;
   const detail::Vocabulary vocabulary{spec, index, types};
-  encoder =
-      spec.kind == TokenizerKind::Bpe ? detail::make_bpe_encoder(vocabulary) : detail::make_spm_encoder(vocabulary);
+  switch (spec.kind) {
+    case TokenizerKind::Bpe:
+      encoder = detail::make_bpe_encoder(vocabulary);
+      break;
+    case TokenizerKind::Spm:
+      encoder = detail::make_spm_encoder(vocabulary);
+      break;
+    case TokenizerKind::Unigram:
+      encoder = detail::make_unigram_encoder(vocabulary);
+      break;
+  }
 }
 
 Tokenizer::Tokenizer(TokenizerSpec spec) : impl_(std::make_unique<Impl>(std::move(spec))) {}
@@ -161,7 +170,7 @@ void Tokenizer::append_text(int32_t id, DecodeOptions options, DecodeState& stat
   check_id("decode: token id", id, spec.tokens.size(), false);
   const TokenType type = impl_->types[id];
   const bool named = type == TokenType::Control || type == TokenType::Unknown;
-  const bool drops_space = state.at_start && spec.kind == TokenizerKind::Spm && spec.add_space_prefix;
+  const bool drops_space = state.at_start && spec.kind != TokenizerKind::Bpe && spec.add_space_prefix;
   const size_t size = out.size();
   if (!named)
     impl_->encoder->append_bytes(id, out);

@@ -1,9 +1,10 @@
-// Text to token ids and back: byte-level BPE (GPT-2, SmolLM, Llama 3, Qwen 2) and SentencePiece-style merging
-// (Llama 2, Gemma), from GGUF metadata, a Hugging Face tokenizer.json, or our own JSON.
+// Text to token ids and back: byte-level BPE (GPT-2, SmolLM, Llama 3, Qwen 2), SentencePiece-style merging (Llama 2,
+// Gemma) and SentencePiece's unigram model (T5, XLM-R), from GGUF metadata, a Hugging Face tokenizer.json, or our own
+// JSON.
 //
 // Ids follow llama.cpp and the Hugging Face tokenizers where these agree. Bytes that are not UTF-8 are kept, so
 // decode(encode(x)) == x for every x whose bytes the vocabulary has; a byte without a token is dropped (both peers do
-// so; SmolLM2 lacks 21 bytes). Text is never Unicode-normalised.
+// so; SmolLM2 lacks 21 bytes). Text is never normalised, but for unigram models that say so (UnigramRules).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,7 @@ namespace halftone {
 
 class GgufFile;
 
-enum class TokenizerKind { Bpe, Spm };
+enum class TokenizerKind { Bpe, Spm, Unigram };
 
 /// What a token is; the values are those of GGUF's `tokenizer.ggml.token_type`.
 enum class TokenType : uint8_t { Normal = 1, Unknown, Control, UserDefined, Unused, Byte };
@@ -31,23 +32,37 @@ struct TokenMerge {
   bool operator==(const TokenMerge&) const = default;
 };
 
+/// What a unigram tokenizer does to text before it looks for tokens, in this order.
+struct UnigramRules {
+  std::string charsmap;              // SentencePiece's precompiled_charsmap, which rewrites characters; bytes, or empty
+  bool any_space = false;            // every white-space character counts as a space
+  bool strip_left = false;           // spaces at the start are dropped
+  bool strip_right = false;          // and at the end
+  bool strip_any = false;            // so is every other white-space character
+  bool merge_spaces = false;         // a run of spaces counts as one
+  bool prefix_unless_there = false;  // no space goes before text that starts with one
+  bool split_words = false;          // no token reaches beyond the next space
+  bool operator==(const UnigramRules&) const = default;
+};
+
 /// Everything a tokenizer is made of; -1 stands for "no such token".
 struct TokenizerSpec {
   TokenizerKind kind = TokenizerKind::Bpe;
   std::string pre = "default";            // row of the pre-tokeniser table, or "custom" for pre_patterns (BPE only)
   std::vector<std::string> pre_patterns;  // regular expressions, each splitting the pieces the one before left
   std::vector<std::string> tokens;        // text of every id; BPE texts in GPT-2's byte alphabet
-  std::vector<float> scores;              // SPM without merges: the highest score merges first
-  std::vector<TokenType> types;           // empty: all normal
+  std::vector<float> scores;     // SPM without merges: the highest score merges first; Unigram: log probabilities
+  std::vector<TokenType> types;  // empty: all normal
   std::vector<TokenMerge> merges;
   std::vector<int32_t> lstrip_ids, rstrip_ids;  // special tokens that swallow the white space on that side
   int32_t bos_id = -1, eos_id = -1, eot_id = -1, unk_id = -1, pad_id = -1;
   std::vector<int32_t> end_of_generation_ids;  // besides eos and eot
   bool add_bos = false;
   bool add_eos = false;
-  bool add_space_prefix = false;         // SPM: a space goes before text; BPE: unless the text starts with one
+  bool add_space_prefix = false;         // a space goes before text; BPE: unless the text starts with one
   bool space_prefix_first_only = false;  // only before text that starts the input, not after special tokens
   bool ignore_merges = false;            // BPE: a piece that is a token stays whole, whatever the merges say
+  UnigramRules unigram;                  // Unigram only
   std::string chat_template;             // Jinja source, empty when the model has none
 
   /// Throws InvalidArgument naming the field, the value and the rule that it breaks.

@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "io/tokenizer/tokenizer_impl.h"
-#include "io/tokenizer/tokenizer_text.h"
 #include "io/utf8.h"
 
 namespace halftone::detail {

@@ -60,6 +60,22 @@ void read_spm(const GgufFile& file, TokenizerSpec& spec) {
   spec.add_space_prefix = file.get_bool("tokenizer.ggml.add_space_prefix", true);
 }
 
+void read_unigram(const GgufFile& file, TokenizerSpec& spec) {
+  spec.kind = TokenizerKind::Unigram;
+  spec.scores = file.get_f32s("tokenizer.ggml.scores");
+  spec.bos_id = read_id(file, "bos", -1);
+  spec.eos_id = read_id(file, "eos", 1);
+  spec.unk_id = read_id(file, "unknown", 2);
+  spec.add_bos = file.get_bool("tokenizer.ggml.add_bos_token", false);
+  spec.add_space_prefix = file.get_bool("tokenizer.ggml.add_space_prefix", false);
+  UnigramRules& rules = spec.unigram;
+  rules.merge_spaces = file.get_bool("tokenizer.ggml.remove_extra_whitespaces", false);
+  rules.strip_left = rules.strip_right = rules.merge_spaces;
+  if (!file.has("tokenizer.ggml.precompiled_charsmap")) return;
+  for (const int64_t byte : file.get_i64s("tokenizer.ggml.precompiled_charsmap"))
+    rules.charsmap.push_back(static_cast<char>(byte));
+}
+
 }  // namespace
 
 TokenizerSpec tokenizer_spec_from_gguf(const GgufFile& file) {
@@ -71,12 +87,15 @@ TokenizerSpec tokenizer_spec_from_gguf(const GgufFile& file) {
     read_bpe(file, spec);
   else if (model == "llama")
     read_spm(file, spec);
+  else if (model == "t5")
+    read_unigram(file, spec);
   else
-    throw Unsupported("{}: tokenizer.ggml.model = '{}'; this build reads gpt2 (byte-level BPE) and llama (SPM)",
-                      file.name(), model);
+    throw Unsupported(
+        "{}: tokenizer.ggml.model = '{}'; this build reads gpt2 (byte-level BPE), llama (SPM) and t5 (unigram)",
+        file.name(), model);
   spec.eot_id = read_id(file, "eot", -1);
   spec.pad_id = read_id(file, "padding", -1);
-  spec.add_eos = file.get_bool("tokenizer.ggml.add_eos_token", false);
+  spec.add_eos = file.get_bool("tokenizer.ggml.add_eos_token", model == "t5");
   const int32_t end_of_message = read_id(file, "eom", -1);
   if (end_of_message >= 0) spec.end_of_generation_ids.push_back(end_of_message);
   detect_end_of_generation(spec);

@@ -1,13 +1,15 @@
-// TokenizerSpec from a Hugging Face tokenizer.json. Two families are read: byte-level BPE (pre-tokenisers Split,
-// Digits, ByteLevel in sequence) and the SentencePiece style of Llama 2 and Gemma, which the file spells as BPE with
-// byte_fallback and a normalizer that turns ' ' into U+2581. Anything else is Unsupported, by name.
-// The normalizer NFC (Qwen 2) is accepted but not applied, as in llama.cpp: ids differ only for text not in NFC.
+// TokenizerSpec from a Hugging Face tokenizer.json. Three families are read: byte-level BPE (pre-tokenisers Split,
+// Digits, ByteLevel in sequence), the SentencePiece style of Llama 2 and Gemma, which the file spells as BPE with
+// byte_fallback and a normalizer that turns ' ' into U+2581, and SentencePiece's unigram model (T5, XLM-R). Anything
+// else is Unsupported, by name. The normalizer NFC (Qwen 2) is accepted but not applied, as in llama.cpp: ids differ
+// only for text not in NFC.
 #include "io/tokenizer/tokenizer_hf.h"
 
 #include <algorithm>
 #include <array>
 
 #include "base/error.h"
+#include "io/tokenizer/charsmap.h"
 #include "io/tokenizer/pretokenizer.h"
 #include "io/tokenizer/tokenizer_text.h"
 
@@ -16,7 +18,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
+using detail::kSpaceMark;
 
 const json& member(const json& object, const char* name) {
   static const json null;
@@ -67,12 +69,17 @@ class HfReader {
     const std::vector<json> parts = components(member(file_, "pre_tokenizer"), "pretokenizers");
     const bool byte_level =
         std::any_of(parts.begin(), parts.end(), [](const json& part) { return text_of(part, "type") == "ByteLevel"; });
-    spec_.kind = byte_level ? TokenizerKind::Bpe : TokenizerKind::Spm;
-    if (byte_level)
+    if (spec_.kind == TokenizerKind::Unigram) {
+      read_unigram_normalizer();
+      read_unigram_spaces(parts);
+    } else if (byte_level) {
       read_byte_level(parts);
-    else
+      read_merges();
+    } else {
+      spec_.kind = TokenizerKind::Spm;
       read_space_mark(parts);
-    read_merges();
+      read_merges();
+    }
     read_types();
     read_special_roles();
     read_post_processor();
@@ -82,12 +89,13 @@ class HfReader {
   }
 
  private:
-  void check_model() const {
+  void check_model() {
     if (!model_.is_object()) throw IoError("tokenizer.json: there is no object 'model'; is this a tokenizer.json?");
     const std::string type = text_of(model_, "type");
+    if (type == "Unigram") spec_.kind = TokenizerKind::Unigram;
     // Old files leave the type out; BPE is the one that has merges.
-    if (type != "BPE" && !(type.empty() && model_.contains("merges")))
-      throw Unsupported("tokenizer.json: model type '{}'; this build reads BPE", type);
+    if (type != "BPE" && type != "Unigram" && !(type.empty() && model_.contains("merges")))
+      throw Unsupported("tokenizer.json: model type '{}'; this build reads BPE and Unigram", type);
     for (const char* name : {"continuing_subword_prefix", "end_of_word_suffix"})
       if (!text_of(model_, name).empty())
         throw Unsupported("tokenizer.json: model.{} = '{}'; only models without one are read", name,
@@ -108,13 +116,28 @@ class HfReader {
     spec_.tokens[id] = text;
   }
 
+  /// Unigram models list [token, log probability].
+  void read_scored_tokens(const json& vocab) {
+    if (!vocab.is_array()) throw IoError("tokenizer.json: model.vocab is not a list of [token, score]");
+    for (const json& entry : vocab) {
+      if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+        throw IoError("tokenizer.json: model.vocab[{}] = {} is not [token, score]", spec_.tokens.size(), entry.dump());
+      spec_.tokens.push_back(entry[0].get<std::string>());
+      spec_.scores.push_back(entry[1].get<float>());
+    }
+  }
+
   void read_tokens() {
     const json& vocab = member(model_, "vocab");
-    if (!vocab.is_object()) throw IoError("tokenizer.json: model.vocab is not an object of token: id");
+    if (spec_.kind == TokenizerKind::Unigram)
+      read_scored_tokens(vocab);
+    else if (!vocab.is_object())
+      throw IoError("tokenizer.json: model.vocab is not an object of token: id");
     added_ = member(file_, "added_tokens");
     constexpr size_t kMaxHoles = 65536;  // ids nobody uses; they keep an empty text
     const size_t limit = vocab.size() + (added_.is_array() ? added_.size() : 0) + kMaxHoles;
-    for (const auto& [text, id] : vocab.items()) put_token(id, text, limit);
+    if (vocab.is_object())
+      for (const auto& [text, id] : vocab.items()) put_token(id, text, limit);
     if (!added_.is_array()) return;
     for (const json& token : added_) {
       const std::string text = text_of(token, "content");
@@ -122,6 +145,7 @@ class HfReader {
         throw Unsupported("tokenizer.json: added token '{}' has single_word set, which is not supported", text);
       put_token(member(token, "id"), text, limit);
     }
+    if (spec_.kind == TokenizerKind::Unigram) spec_.scores.resize(spec_.tokens.size());
   }
 
   int32_t find(std::string_view text) const {
@@ -207,6 +231,63 @@ class HfReader {
       throw Unsupported("tokenizer.json: model.byte_fallback is false; without ByteLevel it is needed");
   }
 
+  void read_unigram_normalizer() {
+    bool first = true;
+    for (const json& part : components(member(file_, "normalizer"), "normalizers")) {
+      const std::string type = text_of(part, "type"), content = text_of(part, "content");
+      const json& pattern = member(part, "pattern");
+      UnigramRules& rules = spec_.unigram;
+      if (type == "Precompiled" && first) {
+        rules.charsmap = detail::decode_base64(text_of(part, "precompiled_charsmap"), "tokenizer.json: the charsmap");
+      } else if (type == "Strip") {
+        rules.strip_left = rules.strip_left || flag_of(part, "strip_left", true);
+        rules.strip_right = rules.strip_right || flag_of(part, "strip_right", true);
+        rules.strip_any = true;
+      } else if (type == "Replace" && text_of(pattern, "Regex") == " {2,}" &&
+                 (content == " " || content == kSpaceMark)) {
+        rules.merge_spaces = true;
+      } else if (type == "Replace" && text_of(pattern, "String") == " " && content == kSpaceMark) {
+        marks_spaces_ = true;
+      } else if (type == "Prepend" && text_of(part, "prepend") == kSpaceMark) {
+        spec_.add_space_prefix = true;
+      } else {
+        throw Unsupported(
+            "tokenizer.json: normalizer '{}' with a unigram model; this build reads Precompiled in front, Strip, "
+            "Prepend "
+            "of U+2581, and Replace of ' ' or of runs of it",
+            type);
+      }
+      first = false;
+    }
+  }
+
+  void read_unigram_spaces(const std::vector<json>& parts) {
+    UnigramRules& rules = spec_.unigram;
+    for (const json& part : parts) {
+      const std::string type = text_of(part, "type");
+      if (type == "WhitespaceSplit" && !marks_spaces_) {
+        rules.any_space = rules.merge_spaces = rules.strip_left = rules.strip_right = true;
+        continue;
+      }
+      if (type != "Metaspace" || text_of(part, "replacement") != kSpaceMark)
+        throw Unsupported(
+            "tokenizer.json: pre_tokenizer '{}' with a unigram model; this build reads Metaspace with U+2581, and "
+            "WhitespaceSplit before it",
+            type);
+      std::string scheme = text_of(part, "prepend_scheme");
+      if (scheme.empty()) scheme = flag_of(part, "add_prefix_space", true) ? "always" : "never";
+      if (rules.any_space && scheme != "always")
+        throw Unsupported(
+            "tokenizer.json: Metaspace with prepend_scheme '{}' behind WhitespaceSplit; only 'always' is read", scheme);
+      marks_spaces_ = true;
+      rules.prefix_unless_there = true;
+      rules.split_words = rules.split_words || rules.any_space || flag_of(part, "split", true);
+      spec_.add_space_prefix = scheme != "never";
+      spec_.space_prefix_first_only = scheme == "first";
+    }
+    if (!marks_spaces_) throw Unsupported("tokenizer.json: a unigram model that does not mark spaces with U+2581");
+  }
+
   void read_merges() {
     const json& merges = member(model_, "merges");
     if (!merges.is_array()) throw IoError("tokenizer.json: model.merges is not a list");
@@ -230,9 +311,9 @@ class HfReader {
 
   void read_types() {
     spec_.types.assign(spec_.tokens.size(), TokenType::Normal);
-    if (spec_.kind == TokenizerKind::Spm)
-      for (int value = 0; value < 256; ++value) byte_names_[value] = fmt::format("<0x{:02X}>", value);
-    for (size_t id = 0; spec_.kind == TokenizerKind::Spm && id < spec_.tokens.size(); ++id)
+    const bool bytes = spec_.kind != TokenizerKind::Bpe && flag_of(model_, "byte_fallback", false);
+    for (int value = 0; bytes && value < 256; ++value) byte_names_[value] = fmt::format("<0x{:02X}>", value);
+    for (size_t id = 0; bytes && id < spec_.tokens.size(); ++id)
       if (std::binary_search(byte_names_.begin(), byte_names_.end(), spec_.tokens[id]))
         spec_.types[id] = TokenType::Byte;
     if (added_.is_array()) {
@@ -243,11 +324,21 @@ class HfReader {
         if (flag_of(token, "rstrip", false)) spec_.rstrip_ids.push_back(id);
       }
     }
-    spec_.unk_id = find(text_of(model_, "unk_token"));
+    spec_.unk_id = unknown_token();
     // Byte-level models never produce it; there it is often the control token that ends a text, and stays one.
     const bool control = spec_.unk_id >= 0 && spec_.types[spec_.unk_id] == TokenType::Control;
     if (spec_.unk_id >= 0 && !(control && spec_.kind == TokenizerKind::Bpe))
       spec_.types[spec_.unk_id] = TokenType::Unknown;
+  }
+
+  /// By its name, or in unigram models by its id.
+  int32_t unknown_token() const {
+    if (spec_.kind != TokenizerKind::Unigram) return find(text_of(model_, "unk_token"));
+    const json& id = member(model_, "unk_id");
+    if (id.is_null()) return -1;
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= spec_.tokens.size())
+      throw IoError("tokenizer.json: model.unk_id = {}; ids run from 0 to {}", id.dump(), spec_.tokens.size() - 1);
+    return id.get<int32_t>();
   }
 
   /// A special token's text: from the config (a string or an object with content), else the first name that exists.
@@ -313,6 +404,7 @@ class HfReader {
   const json* config_;
   const json& model_;
   json added_;
+  bool marks_spaces_ = false;                // unigram models: spaces become U+2581
   std::array<std::string, 256> byte_names_;  // sorted, since hexadecimal digits are
   TokenizerSpec spec_;
 };

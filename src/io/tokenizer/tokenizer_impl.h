@@ -1,4 +1,5 @@
-// Inside of Tokenizer, shared by tokenizer.cpp (special tokens, decode), tokenizer_bpe.cpp and tokenizer_spm.cpp.
+// Inside of Tokenizer, shared by tokenizer.cpp (special tokens, decode) and the encoders
+// tokenizer_{bpe,spm,unigram}.cpp.
 #pragma once
 
 #include <array>
@@ -11,15 +12,24 @@
 #include "io/tokenizer/pretokenizer.h"
 #include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/tokenizer_index.h"
+#include "io/tokenizer/tokenizer_text.h"
 
 namespace halftone {
 namespace detail {
+
+/// The best way to a place in a text: the token that ends there, where it begins, and the sum of scores up to here.
+struct LatticeNode {
+  double score = 0;
+  uint32_t begin = 0;
+  int32_t id = -1;
+};
 
 /// Working memory of one encode call.
 struct EncodeScratch {
   MergeScratch merge;
   std::vector<uint32_t> ends;
-  std::string text;
+  std::string text, normalized;
+  std::vector<LatticeNode> lattice, path;
 };
 
 /// Turns text without special tokens into ids.
@@ -51,6 +61,16 @@ FlatMap<RankedMerge> build_merges(const Vocabulary& vocabulary);
 
 std::unique_ptr<FragmentEncoder> make_bpe_encoder(const Vocabulary& vocabulary);
 std::unique_ptr<FragmentEncoder> make_spm_encoder(const Vocabulary& vocabulary);
+std::unique_ptr<FragmentEncoder> make_unigram_encoder(const Vocabulary& vocabulary);
+
+/// Appends the bytes that a SentencePiece token stands for: its text with spaces for marks, or the one of a byte token.
+void append_spm_bytes(const Vocabulary& vocabulary, int32_t id, std::string& out);
+/// The byte tokens by their value, -1 where there is none. Throws InvalidArgument for one that names no byte.
+std::array<int32_t, 256> find_byte_tokens(const Vocabulary& vocabulary);
+/// Control, unknown and byte tokens have names, not text: typing "<0x0A>" must not give a line feed.
+inline bool matches_text(TokenType type) {
+  return type == TokenType::Normal || type == TokenType::UserDefined || type == TokenType::Unused;
+}
 
 /// The value of a byte token's text "<0xXX>", or -1.
 int byte_token_value(std::string_view text);
@@ -67,7 +87,7 @@ struct Tokenizer::Impl {
   std::vector<TokenType> types;
   std::vector<bool> ends_generation;
   detail::TextIndex index;
-  detail::SpecialTrie specials;
+  detail::TokenTrie specials;
   bool has_specials = false;
   std::unique_ptr<detail::FragmentEncoder> encoder;
 };

@@ -104,11 +104,11 @@ class TextIndex {
   std::vector<Slot> slots_;
 };
 
-/// The special tokens as a trie. Matching is leftmost-longest, as in the Hugging Face tokenizers; llama.cpp cuts out
-/// the longest token of the whole list first, which differs only where two special tokens overlap in the text.
-class SpecialTrie {
+/// Tokens as a trie. Special tokens match leftmost-longest, as in the Hugging Face tokenizers; llama.cpp cuts out the
+/// longest token of the whole list first, which differs only where two special tokens overlap in the text.
+class TokenTrie {
  public:
-  SpecialTrie() : nodes_(1, -1) {}
+  TokenTrie() : nodes_(1, -1) {}
 
   void add(std::string_view text, int32_t id) {
     uint32_t node = 0;
@@ -123,17 +123,25 @@ class SpecialTrie {
 
   bool may_start(char c) const { return starts_[static_cast<uint8_t>(c)]; }
 
+  /// Calls `visit(id, bytes)` for every token that `text` starts with, the shortest first.
+  template <class Visit>
+  void each_prefix(std::string_view text, const Visit& visit) const {
+    uint32_t node = 0;
+    for (size_t i = 0; i < text.size(); ++i) {
+      const uint32_t* child = children_.find(key(node, text[i]));
+      if (!child) return;
+      node = *child;
+      if (nodes_[node] >= 0) visit(nodes_[node], static_cast<uint32_t>(i + 1));
+    }
+  }
+
   /// The longest token that `text` starts with and `accept(id)` lets through; -1 when there is none.
   template <class Accept>
   int32_t longest(std::string_view text, const Accept& accept) const {
     int32_t best = -1;
-    uint32_t node = 0;
-    for (const char c : text) {
-      const uint32_t* child = children_.find(key(node, c));
-      if (!child) break;
-      node = *child;
-      if (nodes_[node] >= 0 && accept(nodes_[node])) best = nodes_[node];
-    }
+    each_prefix(text, [&](int32_t id, uint32_t) {
+      if (accept(id)) best = id;
+    });
     return best;
   }
 

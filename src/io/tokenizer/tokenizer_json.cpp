@@ -1,6 +1,10 @@
 // TokenizerSpec to and from our own JSON: flat arrays, merges as id pairs, so that a vocabulary of 262144 reads fast.
+#include <algorithm>
+#include <array>
+
 #include "base/error.h"
 #include "base/json.h"
+#include "io/tokenizer/charsmap.h"
 #include "io/tokenizer/tokenizer.h"
 #include "io/tokenizer/tokenizer_hf.h"
 
@@ -32,6 +36,21 @@ void visit_plain(Spec& spec, const Visitor& visit) {
   visit("scores", spec.scores);
 }
 
+/// The same for what unigram tokenizers have besides, all but the charsmap, whose bytes are no text.
+template <class Rules, class Visitor>
+void visit_unigram(Rules& rules, const Visitor& visit) {
+  visit("any_space", rules.any_space);
+  visit("strip_left", rules.strip_left);
+  visit("strip_right", rules.strip_right);
+  visit("strip_any", rules.strip_any);
+  visit("merge_spaces", rules.merge_spaces);
+  visit("prefix_unless_there", rules.prefix_unless_there);
+  visit("split_words", rules.split_words);
+}
+
+constexpr std::array<std::pair<std::string_view, TokenizerKind>, 3> kKinds{
+    {{"bpe", TokenizerKind::Bpe}, {"spm", TokenizerKind::Spm}, {"unigram", TokenizerKind::Unigram}}};
+
 template <class AnyJson>
 TokenizerSpec read_own(const AnyJson& json) {
   if (!json.is_object() || !json.contains("format") || json["format"] != std::string(kFormat))
@@ -41,8 +60,19 @@ TokenizerSpec read_own(const AnyJson& json) {
   try {
     field = "kind";
     const auto kind = json.at("kind").template get<std::string>();
-    if (kind != "bpe" && kind != "spm") throw IoError("tokenizer JSON: kind = '{}'; wanted bpe or spm", kind);
-    spec.kind = kind == "bpe" ? TokenizerKind::Bpe : TokenizerKind::Spm;
+    const auto known = std::find_if(kKinds.begin(), kKinds.end(), [&](const auto& row) { return row.first == kind; });
+    if (known == kKinds.end()) throw IoError("tokenizer JSON: kind = '{}'; wanted bpe, spm or unigram", kind);
+    spec.kind = known->second;
+    if (spec.kind == TokenizerKind::Unigram) {
+      const auto& rules = json.at(field = "unigram");
+      visit_unigram(spec.unigram, [&](const char* name, auto& member) {
+        field = name;
+        rules.at(name).get_to(member);
+      });
+      field = "charsmap";
+      spec.unigram.charsmap =
+          detail::decode_base64(rules.at(field).template get<std::string>(), "tokenizer JSON: charsmap");
+    }
     visit_plain(spec, [&](const char* name, auto& member) {
       field = name;
       json.at(name).get_to(member);
@@ -66,7 +96,13 @@ TokenizerSpec read_own(const AnyJson& json) {
 Json tokenizer_spec_to_json(const TokenizerSpec& spec) {
   Json json;
   json["format"] = kFormat;
-  json["kind"] = spec.kind == TokenizerKind::Bpe ? "bpe" : "spm";
+  for (const auto& [name, kind] : kKinds)
+    if (kind == spec.kind) json["kind"] = name;
+  if (spec.kind == TokenizerKind::Unigram) {
+    Json& rules = json["unigram"];
+    visit_unigram(spec.unigram, [&](const char* name, const bool member) { rules[name] = member; });
+    rules["charsmap"] = detail::encode_base64(spec.unigram.charsmap);
+  }
   visit_plain(spec, [&](const char* name, const auto& member) { json[name] = member; });
   Json& types = json["types"] = Json::array();
   for (const TokenType type : spec.types) types.push_back(static_cast<int>(type));

@@ -15,8 +15,6 @@
 namespace halftone::detail {
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
-
 // Higher score, lower rank; -0 equals 0.
 uint32_t rank_of_score(float score) {
   const uint32_t bits = std::bit_cast<uint32_t>(score + 0.0f);
@@ -44,19 +42,19 @@ class PairFilter {
 class SpmEncoder final : public FragmentEncoder {
  public:
   explicit SpmEncoder(const Vocabulary& vocabulary)
-      : spec_(vocabulary.spec), index_(vocabulary.index), types_(vocabulary.types), merges_(build_merges(vocabulary)) {
+      : vocabulary_(vocabulary), spec_(vocabulary.spec), merges_(build_merges(vocabulary)) {
     if (spec_.merges.empty() && spec_.scores.empty())
       throw InvalidArgument("tokenizer: an SPM vocabulary needs scores or merges, and this one has neither");
-    byte_ids_.fill(spec_.unk_id);
-    for (size_t id = 0; id < types_.size(); ++id) {
-      if (types_[id] == TokenType::Byte) add_byte_token(static_cast<int32_t>(id));
-      if (matches_text(static_cast<int32_t>(id))) add_pairs(spec_.tokens[id]);
-    }
-    for (int byte = 0; byte < 256; ++byte)
+    for (size_t id = 0; id < spec_.tokens.size(); ++id)
+      if (matches_text(vocabulary_.types[id])) add_pairs(spec_.tokens[id]);
+    byte_ids_ = find_byte_tokens(vocabulary);
+    for (int byte = 0; byte < 256; ++byte) {
+      if (byte_ids_[byte] < 0) byte_ids_[byte] = spec_.unk_id;
       if (byte_ids_[byte] < 0)
         throw InvalidArgument(
             "tokenizer: the SPM vocabulary has no byte token <0x{:02X}> and no unknown token; text could be lost",
             byte);
+    }
   }
 
   void encode(std::string_view text, bool prefix, EncodeScratch& scratch, std::vector<int32_t>& ids) const override {
@@ -72,33 +70,12 @@ class SpmEncoder final : public FragmentEncoder {
     encode_escaped(escaped, scratch.merge, ids);
   }
 
-  void append_bytes(int32_t id, std::string& out) const override {
-    std::string_view text = spec_.tokens[id];
-    if (types_[id] == TokenType::Byte) return out.push_back(static_cast<char>(byte_token_value(text)));
-    for (size_t mark; (mark = text.find(kSpaceMark)) != std::string_view::npos;) {
-      out.append(text.substr(0, mark)).push_back(' ');
-      text.remove_prefix(mark + kSpaceMark.size());
-    }
-    out.append(text);
-  }
+  void append_bytes(int32_t id, std::string& out) const override { append_spm_bytes(vocabulary_, id, out); }
 
  private:
-  // Control, unknown and byte tokens have names, not text: typing "<0x0A>" must not give a line feed.
-  bool matches_text(int32_t id) const {
-    return types_[id] == TokenType::Normal || types_[id] == TokenType::UserDefined || types_[id] == TokenType::Unused;
-  }
-
   int32_t find(std::string_view text) const {
-    const int32_t id = index_.find(text);
-    return id >= 0 && matches_text(id) ? id : -1;
-  }
-
-  void add_byte_token(int32_t id) {
-    const int value = byte_token_value(spec_.tokens[id]);
-    if (value < 0)
-      throw InvalidArgument("tokenizer: token {} has type byte but the text '{}'; wanted <0x00> to <0xFF>", id,
-                            spec_.tokens[id]);
-    byte_ids_[value] = id;
+    const int32_t id = vocabulary_.index.find(text);
+    return id >= 0 && matches_text(vocabulary_.types[id]) ? id : -1;
   }
 
   void add_pairs(std::string_view text) {
@@ -150,9 +127,8 @@ class SpmEncoder final : public FragmentEncoder {
     scratch.symbols.clear();
   }
 
+  const Vocabulary vocabulary_;
   const TokenizerSpec& spec_;
-  const TextIndex& index_;
-  const std::vector<TokenType>& types_;
   FlatMap<RankedMerge> merges_;
   PairFilter joined_;
   std::array<int32_t, 256> byte_ids_{};
@@ -170,6 +146,30 @@ int byte_token_value(std::string_view text) {
     value = value * 16 + static_cast<int>(digit < 16 ? digit : digit - 6);
   }
   return value;
+}
+
+void append_spm_bytes(const Vocabulary& vocabulary, int32_t id, std::string& out) {
+  std::string_view text = vocabulary.spec.tokens[id];
+  if (vocabulary.types[id] == TokenType::Byte) return out.push_back(static_cast<char>(byte_token_value(text)));
+  for (size_t mark; (mark = text.find(kSpaceMark)) != std::string_view::npos;) {
+    out.append(text.substr(0, mark)).push_back(' ');
+    text.remove_prefix(mark + kSpaceMark.size());
+  }
+  out.append(text);
+}
+
+std::array<int32_t, 256> find_byte_tokens(const Vocabulary& vocabulary) {
+  std::array<int32_t, 256> ids;
+  ids.fill(-1);
+  for (size_t id = 0; id < vocabulary.types.size(); ++id) {
+    if (vocabulary.types[id] != TokenType::Byte) continue;
+    const int value = byte_token_value(vocabulary.spec.tokens[id]);
+    if (value < 0)
+      throw InvalidArgument("tokenizer: token {} has type byte but the text '{}'; wanted <0x00> to <0xFF>", id,
+                            vocabulary.spec.tokens[id]);
+    ids[value] = static_cast<int32_t>(id);
+  }
+  return ids;
 }
 
 std::unique_ptr<FragmentEncoder> make_spm_encoder(const Vocabulary& vocabulary) {

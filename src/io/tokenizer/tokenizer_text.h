@@ -12,6 +12,9 @@
 
 namespace halftone::detail {
 
+/// U+2581, which SentencePiece writes for a space.
+inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
+
 /// Splits "left right" at its first space behind the first character; nothing when there is none.
 std::optional<std::pair<std::string_view, std::string_view>> split_merge(std::string_view line);
 
