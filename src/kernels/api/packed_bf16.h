@@ -3,7 +3,7 @@
 //
 // Where groups have scales, integer matrix products must stop at every group to become floats; products in bf16 run
 // through. A weight is (code - zero) * scale + minimum rounded to bf16 once, an activation likewise, sums are f32 in
-// the order of K: with u = 2^-9 an output is off by at most about (2u + 2^-24 K) sum_k |x w|. An output depends on its
+// the order of K: with u = 2^-8 an output is off by at most about (2u + 2^-24 K) sum_k |x w|. An output depends on its
 // own row of x and of w alone, for any M, thread count and position; but its bits are not those of packed_gemm.
 #pragma once
 
