@@ -6,8 +6,9 @@
 namespace halftone {
 
 namespace {
-constexpr ElementType kTypes[] = {ElementType::Float32, ElementType::Float16, ElementType::BFloat16, ElementType::Int8,
-                                  ElementType::Int4,    ElementType::Int3,    ElementType::Int2};
+constexpr ElementType kTypes[] = {ElementType::Float32, ElementType::Float16, ElementType::BFloat16,
+                                  ElementType::Int8,    ElementType::Int4,    ElementType::Int3,
+                                  ElementType::Int2,    ElementType::Ternary};
 }  // namespace
 
 std::string_view to_string(ElementType type) {
@@ -26,6 +27,8 @@ std::string_view to_string(ElementType type) {
       return "int3";
     case ElementType::Int2:
       return "int2";
+    case ElementType::Ternary:
+      return "ternary";
   }
   return "?";
 }
@@ -34,7 +37,7 @@ ElementType parse_element_type(std::string_view name) {
   for (ElementType type : kTypes) {
     if (to_string(type) == name) return type;
   }
-  throw InvalidArgument("element type is \"{}\"; use one of f32, f16, bf16, int8, int4, int3, int2", name);
+  throw InvalidArgument("element type is \"{}\"; use one of f32, f16, bf16, int8, int4, int3, int2, ternary", name);
 }
 
 }  // namespace halftone

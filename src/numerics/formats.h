@@ -12,6 +12,9 @@
 //           high bits: byte j has those of elements 64c+8j+i, i = 0..7, in bit i. Codes are unsigned 0..7; zero = 4
 //           where no zero points are stored.
 //   Elements past K in the last chunk hold the code 0 and are never read as values.
+//   Ternary [N, ceil(K/5)] bytes: byte j is c0 + 3 c1 + 9 c2 + 27 c3 + 81 c4 of the codes of elements 5j .. 5j+4 (0
+//   past
+//           K): 0..242, 1.6 bits a weight. Codes are 0, 1, 2; value = (code - 1) * scale.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +22,14 @@
 
 namespace halftone {
 
-enum class ElementType : uint8_t { Float32, Float16, BFloat16, Int8, Int4, Int3, Int2 };
+enum class ElementType : uint8_t { Float32, Float16, BFloat16, Int8, Int4, Int3, Int2, Ternary };
 
-/// "f32", "f16", "bf16", "int8", "int4", "int3", "int2".
+/// "f32", "f16", "bf16", "int8", "int4", "int3", "int2", "ternary".
 std::string_view to_string(ElementType type);
 /// Inverse of to_string; throws InvalidArgument naming the accepted values.
 ElementType parse_element_type(std::string_view name);
 
+/// Bits of one code by itself: 2 for Ternary, whose rows take 1.6 (row_bytes).
 constexpr int bits_of(ElementType type) {
   switch (type) {
     case ElementType::Float32:
@@ -40,6 +44,7 @@ constexpr int bits_of(ElementType type) {
     case ElementType::Int3:
       return 3;
     case ElementType::Int2:
+    case ElementType::Ternary:
       return 2;
   }
   return 0;
@@ -51,13 +56,22 @@ inline constexpr int64_t kSuperGroup = 256;
 /// Elements in a chunk of the sub-byte layouts.
 inline constexpr int64_t kChunk = 64;
 
+/// Ternary codes in a byte: 3^5 = 243.
+inline constexpr int64_t kTritsPerByte = 5;
+
 /// Bytes of one row of K elements, padding of the last chunk included.
 constexpr int64_t row_bytes(ElementType type, int64_t k) {
+  if (type == ElementType::Ternary) return (k + kTritsPerByte - 1) / kTritsPerByte;
   if (bits_of(type) >= 8) return k * bits_of(type) / 8;
   return (k + kChunk - 1) / kChunk * (kChunk * bits_of(type) / 8);
 }
 
 /// Zero code of a symmetric integer type in its stored form (Int8 is signed: 0).
-constexpr int symmetric_zero(ElementType type) { return bits_of(type) < 8 ? 1 << (bits_of(type) - 1) : 0; }
+constexpr int symmetric_zero(ElementType type) {
+  if (type == ElementType::Ternary) return 1;
+  return bits_of(type) < 8 ? 1 << (bits_of(type) - 1) : 0;
+}
+/// Largest stored code of an integer type with unsigned codes.
+constexpr int top_code(ElementType type) { return type == ElementType::Ternary ? 2 : (1 << bits_of(type)) - 1; }
 
 }  // namespace halftone

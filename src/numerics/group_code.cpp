@@ -85,7 +85,8 @@ GroupCode fit_group(const QuantScheme& scheme, std::span<const float> group, flo
   const float magnitude = std::max(-extent.min, extent.max) * shrink;
   code.scale = storable_scale(magnitude / static_cast<float>(half_range));
   code.zero = symmetric_zero(scheme.element);
-  code.min_code = code.zero - half_range - (scheme.element == ElementType::Int8 ? 0 : 1);
+  const bool balanced = scheme.element == ElementType::Int8 || scheme.element == ElementType::Ternary;
+  code.min_code = code.zero - half_range - (balanced ? 0 : 1);
   code.max_code = code.zero + half_range;
   return code;
 }

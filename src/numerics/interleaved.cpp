@@ -33,7 +33,8 @@ std::span<const Plane> planes_of(ElementType type) {
     case ElementType::Int2:
       return {kThree, 1};
     default:
-      throw InvalidArgument("interleaved weights are int8, int4, int3 or int2; {} is not quantised", to_string(type));
+      throw InvalidArgument("interleaved weights are int8, int4, int3, int2 or ternary; {} is not quantised",
+                            to_string(type));
   }
 }
 
@@ -62,11 +63,76 @@ void walk_row(ElementType type, const Plane& plane, int64_t n, int64_t k, Bytes*
   }
 }
 
+/// A ternary code's place in a block of kTernaryUnits: one of 8 numbers of five bits a byte, and its digit there.
+struct Trit {
+  int64_t number, digit;
+};
+
+Trit trit_of(int64_t unit, int64_t quad) {
+  const int64_t part = unit % kTernaryUnits;
+  if (quad < 3) return {part, quad};
+  if (quad < 6) return {5 + part, quad - 3};
+  return {quad - 3, part};
+}
+
+constexpr int kPowersOfThree[] = {1, 3, 9};
+
+/// Number 0..4 are the low bits of lines, number 5 + p the bits above them; `byte` is a row's in the first line.
+int read_number(const uint8_t* byte, int64_t number) {
+  if (number < 5) return byte[number * kLine] & 31;
+  const int64_t p = number - 5;
+  return byte[p * kLine] >> 5 | (byte[3 * kLine] >> (5 + p) & 1) << 3 | (byte[4 * kLine] >> (5 + p) & 1) << 4;
+}
+
+/// The bits must be 0 before.
+void write_number(uint8_t* byte, int64_t number, int value) {
+  const auto put = [byte](int64_t line, int bits) {
+    byte[line * kLine] = static_cast<uint8_t>(byte[line * kLine] | bits);
+  };
+  if (number < 5) return put(number, value);
+  const int64_t p = number - 5;
+  put(p, (value & 7) << 5);
+  put(3, (value >> 3 & 1) << (5 + p));
+  put(4, (value >> 4 & 1) << (5 + p));
+}
+
+/// Byte 0 of row n in the first line of the block that holds `unit`.
+int64_t ternary_offset(int64_t n, int64_t unit, int64_t units) {
+  return n / kTileRows * tile_bytes(ElementType::Ternary, units) + unit / kTernaryUnits * kTernaryBlockBytes +
+         n % kTileRows * 4;
+}
+
+void interleave_ternary(int64_t n, int64_t k, const uint8_t* rows, uint8_t* interleaved) {
+  const int64_t units = units_of(k), block = kTernaryUnits * kUnitLength;
+  std::vector<uint8_t> codes(static_cast<size_t>(k));
+  for (int64_t row = 0; row < n; ++row) {
+    unpack_codes(ElementType::Ternary, rows + row * row_bytes(ElementType::Ternary, k), codes);
+    for (int64_t begin = 0; begin < k; begin += block) {
+      int numbers[4][8] = {};
+      for (int64_t e = begin; e < std::min(k, begin + block); ++e) {
+        const Trit at = trit_of(e / kUnitLength, e % kUnitLength / 4);
+        numbers[e % 4][at.number] += codes[static_cast<size_t>(e)] * kPowersOfThree[at.digit];
+      }
+      uint8_t* first = interleaved + ternary_offset(row, begin / kUnitLength, units);
+      for (int64_t i = 0; i < 4; ++i)
+        for (int64_t number = 0; number < 8; ++number) write_number(first + i, number, numbers[i][number]);
+    }
+  }
+}
+
+int ternary_code(int64_t k_total, const uint8_t* interleaved, int64_t n, int64_t k) {
+  const int64_t unit = k / kUnitLength;
+  const Trit at = trit_of(unit, k % kUnitLength / 4);
+  const uint8_t* byte = interleaved + ternary_offset(n, unit, units_of(k_total)) + k % 4;
+  return read_number(byte, at.number) / kPowersOfThree[at.digit] % 3;
+}
+
 }  // namespace
 
 void interleave(ElementType type, int64_t n, int64_t k, const uint8_t* rows, uint8_t* interleaved) {
-  const std::span<const Plane> planes = planes_of(type);
   std::fill_n(interleaved, interleaved_bytes(type, n, k), uint8_t{0});
+  if (type == ElementType::Ternary) return interleave_ternary(n, k, rows, interleaved);
+  const std::span<const Plane> planes = planes_of(type);
   const uint8_t offset = type == ElementType::Int8 ? 128 : 0;
   std::vector<uint8_t> codes(static_cast<size_t>(k));
   for (int64_t row = 0; row < n; ++row) {
@@ -81,10 +147,17 @@ void interleave(ElementType type, int64_t n, int64_t k, const uint8_t* rows, uin
 }
 
 void deinterleave(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* rows) {
-  const std::span<const Plane> planes = planes_of(type);
+  const bool ternary = type == ElementType::Ternary;
+  const std::span<const Plane> planes = ternary ? std::span<const Plane>() : planes_of(type);
   const uint8_t offset = type == ElementType::Int8 ? 128 : 0;
   std::vector<uint8_t> codes(static_cast<size_t>(k));
   for (int64_t row = 0; row < n; ++row) {
+    if (ternary) {
+      for (int64_t i = 0; i < k; ++i)
+        codes[static_cast<size_t>(i)] = static_cast<uint8_t>(ternary_code(k, interleaved, row, i));
+      pack_codes(type, codes, rows + row * row_bytes(type, k));
+      continue;
+    }
     std::fill(codes.begin(), codes.end(), uint8_t{0});
     for (const Plane& plane : planes)
       walk_row(type, plane, row, k, interleaved, codes,
@@ -97,6 +170,7 @@ void deinterleave(ElementType type, int64_t n, int64_t k, const uint8_t* interle
 }
 
 int interleaved_code(ElementType type, int64_t k_total, const uint8_t* interleaved, int64_t n, int64_t k) {
+  if (type == ElementType::Ternary) return ternary_code(k_total, interleaved, n, k);
   const int64_t unit = n / kTileRows * units_of(k_total) + k / kUnitLength;
   const uint8_t* first = interleaved + unit * unit_bytes(type) + n % kTileRows * 4;
   int code = 0;

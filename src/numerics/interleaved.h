@@ -11,6 +11,14 @@
 //   Int3   192            the low two bits of codes as Int2, then one line (l = 2) of their high bits: element 4b + i in bit b
 //   Int2   128            element 8b + 4l + i in bits 2b and 2b+1, l = 0, 1
 //
+//   Ternary: three units (the last ones may be missing) share five lines, 320 bytes: 1.67 bits a weight. Three codes
+//   make a number c0 + 3 c1 + 9 c2 of five bits, so that one byte permutation gives a code of 64 elements; five codes in
+//   a byte would take 4 % less and several instructions more. Byte 4r + i of the lines, element 4q + i of unit p = 0..2:
+//     line p, bits 0..4             codes of q = 0, 1, 2 of unit p
+//     line p, bits 5..7, then       codes of q = 3, 4, 5 of unit p
+//       bit 5+p of lines 3 and 4
+//     line 3 and 4, bits 0..4       codes of units 0, 1, 2, of q = 6 and 7
+//
 //   scales, zeros and other values of groups: [tiles][groups][16]
 // clang-format on
 // Rows past N and elements past K are zero bytes; what they multiply is zero.
@@ -27,19 +35,26 @@ inline constexpr int64_t kUnitLength = 32;  ///< elements along K of a unit
 
 constexpr int64_t tiles_of(int64_t n) { return (n + kTileRows - 1) / kTileRows; }
 constexpr int64_t units_of(int64_t k) { return (k + kUnitLength - 1) / kUnitLength; }
-/// Bytes of one unit of one tile: 512, 256, 192 or 128.
+/// Bytes of one unit of one tile: 512, 256, 192 or 128; not for Ternary, whose units share lines.
 constexpr int64_t unit_bytes(ElementType type) { return kTileRows * kUnitLength * bits_of(type) / 8; }
+inline constexpr int64_t kTernaryUnits = 3;         ///< units that share lines
+inline constexpr int64_t kTernaryBlockBytes = 320;  ///< of those lines
+/// Bytes of a tile of `units` units.
+constexpr int64_t tile_bytes(ElementType type, int64_t units) {
+  if (type == ElementType::Ternary) return (units + kTernaryUnits - 1) / kTernaryUnits * kTernaryBlockBytes;
+  return units * unit_bytes(type);
+}
 constexpr int64_t interleaved_bytes(ElementType type, int64_t n, int64_t k) {
-  return tiles_of(n) * units_of(k) * unit_bytes(type);
+  return tiles_of(n) * tile_bytes(type, units_of(k));
 }
 
-/// Rows [N, row_bytes(type, K)] in the layout of formats.h (Int8, Int4, Int3 or Int2) to interleaved_bytes(type, N, K)
-/// bytes.
+/// Rows [N, row_bytes(type, K)] in the layout of formats.h (Int8, Int4, Int3, Int2 or Ternary) to
+/// interleaved_bytes(type, N, K) bytes.
 void interleave(ElementType type, int64_t n, int64_t k, const uint8_t* rows, uint8_t* interleaved);
 /// The exact inverse.
 void deinterleave(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* rows);
 
-/// The stored code (0..255, 0..15, 0..7 or 0..3) of row n, element k.
+/// The stored code (0..255, 0..15, 0..7, 0..3 or 0..2) of row n, element k.
 int interleaved_code(ElementType type, int64_t k_total, const uint8_t* interleaved, int64_t n, int64_t k);
 
 /// Values of groups [N, groups] to [tiles][groups][16]; rows past N become T{}.

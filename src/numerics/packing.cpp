@@ -1,4 +1,4 @@
-// Chunked sub-byte layouts; see formats.h for the picture.
+// Chunked sub-byte layouts, and base 3; see formats.h for the picture.
 #include "numerics/packing.h"
 
 #include <algorithm>
@@ -36,6 +36,22 @@ void pack_bits(const uint8_t* codes, uint8_t* bytes) {
   }
 }
 
+void pack_trits(std::span<const uint8_t> codes, uint8_t* packed) {
+  for (size_t begin = 0; begin < codes.size(); begin += kTritsPerByte) {
+    int byte = 0;
+    for (size_t i = std::min<size_t>(begin + kTritsPerByte, codes.size()); i-- > begin;) byte = 3 * byte + codes[i];
+    *packed++ = static_cast<uint8_t>(byte);
+  }
+}
+
+void unpack_trits(const uint8_t* packed, std::span<uint8_t> codes) {
+  for (size_t begin = 0; begin < codes.size(); begin += kTritsPerByte) {
+    int byte = *packed++;
+    for (size_t i = begin; i < std::min<size_t>(begin + kTritsPerByte, codes.size()); ++i, byte /= 3)
+      codes[i] = static_cast<uint8_t>(byte % 3);
+  }
+}
+
 /// Calls body(first element, elements of the chunk) for every chunk of a row.
 template <class Body>
 void for_each_chunk(size_t elements, const Body& body) {
@@ -49,6 +65,7 @@ void pack_codes(ElementType type, std::span<const uint8_t> codes, uint8_t* packe
     std::memcpy(packed, codes.data(), codes.size());
     return;
   }
+  if (type == ElementType::Ternary) return pack_trits(codes, packed);
   const int64_t chunk_bytes = row_bytes(type, kChunk);
   for_each_chunk(codes.size(), [&](size_t begin, size_t count) {
     uint8_t chunk[kChunk] = {};
@@ -70,6 +87,7 @@ void unpack_codes(ElementType type, const uint8_t* packed, std::span<uint8_t> co
     std::memcpy(codes.data(), packed, codes.size());
     return;
   }
+  if (type == ElementType::Ternary) return unpack_trits(packed, codes);
   const int64_t chunk_bytes = row_bytes(type, kChunk);
   for_each_chunk(codes.size(), [&](size_t begin, size_t count) {
     uint8_t chunk[kChunk];

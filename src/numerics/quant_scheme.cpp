@@ -39,7 +39,7 @@ Granularity parse_granularity(std::string_view name) {
 
 void QuantScheme::validate(int64_t k) const {
   if (bits_of(element) > 8)
-    throw InvalidArgument("quantisation to {} is not an integer format; use int8, int4, int3 or int2",
+    throw InvalidArgument("quantisation to {} is not an integer format; use int8, int4, int3, int2 or ternary",
                           to_string(element));
   if (k < 1) throw InvalidArgument("a quantised matrix needs rows of at least 1 element, got {}", k);
   if (granularity != Granularity::Row && group < 1)
@@ -47,6 +47,13 @@ void QuantScheme::validate(int64_t k) const {
   if (granularity == Granularity::TwoLevel && (element == ElementType::Int8 || !zero_points))
     throw InvalidArgument("two-level scales go with int4, int3 or int2 codes and zero points, got {} {}",
                           to_string(element), zero_points ? "with zero points" : "without zero points");
+  if (element == ElementType::Ternary &&
+      (zero_points || minimums || (granularity != Granularity::Row && granularity != Granularity::Group)))
+    throw InvalidArgument("ternary codes go with row or group scales and are symmetric, got {} scales {}",
+                          to_string(granularity),
+                          zero_points ? "with zero points"
+                          : minimums  ? "with minimums"
+                                      : "without zero points");
   const bool super = granularity == Granularity::SuperGroup;
   if (super && (zero_points || (group != 16 && group != 32)))
     throw InvalidArgument("super-group scales go with groups of 16 or 32 and without zero points, got {} {}", group,
@@ -79,7 +86,7 @@ double QuantScheme::bits_per_weight(int64_t n, int64_t k) const {
   return 8.0 * static_cast<double>(bytes(n, k)) / (static_cast<double>(n) * static_cast<double>(k));
 }
 
-int QuantScheme::max_code() const { return (1 << bits_of(element)) - 1; }
+int QuantScheme::max_code() const { return top_code(element); }
 
 std::string to_string(const QuantScheme& scheme) {
   const std::string size = scheme.granularity == Granularity::Row ? "" : " " + std::to_string(scheme.group);

@@ -47,8 +47,8 @@ struct QuantScheme {
   /// Bytes of an [n, k] matrix: codes with the padding of the last chunk, scales, group scales, zero points, minimums.
   int64_t bytes(int64_t n, int64_t k) const;
   double bits_per_weight(int64_t n, int64_t k) const;
-  /// Largest stored code: 15 for Int4, 7 for Int3, 3 for Int2, 255 for Int8 with zero points; symmetric Int8 codes are
-  /// signed.
+  /// Largest stored code: 15 for Int4, 7 for Int3, 3 for Int2, 2 for Ternary, 255 for Int8 with zero points; symmetric
+  /// Int8 codes are signed.
   int max_code() const;
   bool operator==(const QuantScheme&) const = default;
 };

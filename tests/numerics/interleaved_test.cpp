@@ -17,16 +17,17 @@ std::vector<uint8_t> random_rows(ElementType type, int64_t n, int64_t k, uint64_
   std::vector<uint8_t> rows(static_cast<size_t>(n * row_bytes(type, k)));
   std::vector<uint8_t> codes(static_cast<size_t>(k));
   for (int64_t r = 0; r < n; ++r) {
-    for (auto& code : codes) code = static_cast<uint8_t>(random() & ((1u << bits_of(type)) - 1));
+    for (auto& code : codes) code = static_cast<uint8_t>(random() % (static_cast<unsigned>(top_code(type)) + 1));
     pack_codes(type, codes, rows.data() + r * row_bytes(type, k));
   }
   return rows;
 }
 
 TEST(InterleavedTest, InverseIsExactForOddSizes) {
-  for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
+  for (const auto type :
+       {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2, ElementType::Ternary})
     for (const int64_t n : {1, 15, 16, 17, 40})
-      for (const int64_t k : {1, 31, 32, 33, 64, 100, 576}) {
+      for (const int64_t k : {1, 31, 32, 33, 64, 95, 97, 100, 576}) {
         SCOPED_TRACE(std::string(to_string(type)) + " " + std::to_string(n) + " x " + std::to_string(k));
         const auto rows = random_rows(type, n, k, 7);
         std::vector<uint8_t> packed(static_cast<size_t>(interleaved_bytes(type, n, k)), 0xa5), back(rows.size(), 0x5a);
@@ -69,6 +70,28 @@ TEST(InterleavedTest, BytesLieWhereTheContractSays) {
   pack_codes(ElementType::Int2, codes, rows.data() + 3 * 16);
   interleave(ElementType::Int2, 16, 32, rows.data(), packed.data());
   EXPECT_EQ(packed[64 * 1 + 4 * 3 + 1], 0 | 1 << 2 | 2 << 4 | 3 << 6);  // elements 5, 13, 21, 29
+}
+
+// Row 3 of 16, K = 100: every element 0 but the ones that a number is made of.
+TEST(InterleavedTest, TernaryBytesLieWhereTheContractSays) {
+  constexpr int64_t kK = 100;
+  EXPECT_EQ(interleaved_bytes(ElementType::Ternary, 17, kK), 2 * 2 * 320);  // two tiles of two blocks
+  const auto lines = [&](const std::vector<std::pair<int64_t, int>>& elements) {
+    std::vector<uint8_t> codes(kK), rows(16 * 20), packed(640, 0xa5);
+    for (const auto& [element, code] : elements) codes[static_cast<size_t>(element)] = static_cast<uint8_t>(code);
+    pack_codes(ElementType::Ternary, codes, rows.data() + 3 * 20);
+    interleave(ElementType::Ternary, 16, kK, rows.data(), packed.data());
+    std::vector<int> found;
+    for (int line = 0; line < 5; ++line) found.push_back(packed[static_cast<size_t>(64 * line + 4 * 3 + 2)]);
+    return found;
+  };
+  using Lines = std::vector<int>;
+  EXPECT_EQ(lines({{2, 1}, {6, 2}, {10, 2}}), (Lines{1 + 6 + 18, 0, 0, 0, 0}));          // unit 0, q = 0, 1, 2
+  EXPECT_EQ(lines({{34, 1}, {38, 0}, {42, 2}}), (Lines{0, 1 + 18, 0, 0, 0}));            // unit 1
+  EXPECT_EQ(lines({{14, 1}, {18, 2}, {22, 2}}), (Lines{1 << 5, 0, 0, 1 << 5, 1 << 5}));  // 25 = 0b11001, unit 0
+  EXPECT_EQ(lines({{78, 0}, {82, 1}, {86, 1}}), (Lines{0, 0, 4 << 5, 1 << 7, 0}));       // 12 = 0b01100, unit 2
+  EXPECT_EQ(lines({{26, 1}, {58, 2}, {90, 1}}), (Lines{0, 0, 0, 1 + 6 + 9, 0}));         // q = 6 of all units
+  EXPECT_EQ(lines({{30, 2}, {62, 0}, {94, 2}}), (Lines{0, 0, 0, 0, 2 + 18}));            // q = 7
 }
 
 TEST(InterleavedTest, GroupsOfRowsPastTheEndAreZero) {

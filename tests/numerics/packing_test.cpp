@@ -64,12 +64,21 @@ TEST(PackingTest, Int3ChunkByHand) {
   EXPECT_EQ(bytes[23], 0b10000000);
 }
 
+TEST(PackingTest, TernaryBytesByHand) {
+  const auto bytes = packed(ElementType::Ternary, {2, 1, 0, 2, 2, 0, 1});
+  ASSERT_EQ(bytes.size(), 2u);
+  EXPECT_EQ(bytes[0], 2 + 3 * 1 + 27 * 2 + 81 * 2);
+  EXPECT_EQ(bytes[1], 3);
+  EXPECT_EQ(row_bytes(ElementType::Ternary, 576), 116);  // 1.61 bits a weight
+}
+
 TEST(PackingTest, RoundTripsAtEveryLength) {
-  for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
-    for (const size_t length : {1u, 15u, 31u, 33u, 63u, 64u, 65u, 127u, 200u, 576u}) {
+  for (const auto type :
+       {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2, ElementType::Ternary})
+    for (const size_t length : {1u, 4u, 5u, 6u, 15u, 31u, 33u, 63u, 64u, 65u, 127u, 200u, 576u}) {
       PhiloxStream random(length, static_cast<uint64_t>(type));
       std::vector<uint8_t> codes(length);
-      for (auto& code : codes) code = static_cast<uint8_t>(random() & ((1u << bits_of(type)) - 1));
+      for (auto& code : codes) code = static_cast<uint8_t>(random() % (static_cast<unsigned>(top_code(type)) + 1));
       std::vector<uint8_t> back(length, kPoison);
       unpack_codes(type, packed(type, codes).data(), back);
       EXPECT_EQ(back, codes) << to_string(type) << " length " << length;

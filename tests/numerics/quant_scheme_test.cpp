@@ -50,6 +50,7 @@ TEST(QuantSchemeTest, BytesOfEveryGranularity) {
   EXPECT_DOUBLE_EQ((QuantScheme{ElementType::Int2, Granularity::TwoLevel, 16, true}.bits_per_weight(8, 512)),
                    2 + 16.0 / 16 + 16.0 / 512);
   EXPECT_EQ(kQ6_K.bytes(3, 512), 3 * (512 + 2 * 2 + 32));
+  EXPECT_EQ(bytes(ElementType::Ternary, Granularity::Group, 64, false, 576), 3 * (116 + 9 * 2));  // five codes a byte
 }
 
 TEST(QuantSchemeTest, CountsShortGroups) {
@@ -104,6 +105,8 @@ TEST(QuantSchemeTest, ValidationNamesTheField) {
   EXPECT_THAT(refused({ElementType::Int4, Granularity::TwoLevel, 64, false}, 64), HasSubstr("without zero points"));
   EXPECT_THAT(refused({ElementType::Int8, Granularity::TwoLevel, 64, true}, 64), HasSubstr("int8"));
   EXPECT_THAT(refused(kTwoLevel64, 0), HasSubstr("at least 1"));
+  EXPECT_THAT(refused({ElementType::Ternary, Granularity::Group, 64, true}, 64), HasSubstr("with zero points"));
+  EXPECT_THAT(refused({ElementType::Ternary, Granularity::SuperGroup, 32}, 64), HasSubstr("super-group"));
   EXPECT_THAT(refused({ElementType::Int4, Granularity::Group, 32, true, true}, 64), HasSubstr("minimums"));
   EXPECT_THAT(refused({ElementType::Int4, Granularity::Row, 0, false, true}, 64), HasSubstr("row scales"));
   EXPECT_THAT(refused({ElementType::Int4, Granularity::SuperGroup, 64}, 64), HasSubstr("16 or 32"));

@@ -29,6 +29,8 @@ TEST(WeightFormat, NamesAndSpecs) {
   EXPECT_EQ(to_string(parse_weight_format("e2m1 group:32 e8m0")), "e2m1 group:32 e8m0 ocp-floor");
   EXPECT_EQ(to_string(parse_weight_format("ternary row f16")), "ternary row f16 absmean");
   EXPECT_EQ(to_string(parse_weight_format("complex tensor f32")), "complex tensor f32 absmean");
+  EXPECT_EQ(to_string(parse_weight_format("complex tensor f32x2")), "complex tensor f32x2 absmean");
+  EXPECT_EQ(to_string(parse_weight_format("complex group:32 f16x2 absmax")), "complex group:32 f16x2 absmax");
   EXPECT_EQ(to_string(parse_weight_format("nf4 group:64 f16")), "nf4 group:64 f16 absmax");
   EXPECT_EQ(to_string(parse_weight_format("e4m3 block:128x128 f32 ceil")), "e4m3 block:128x128 f32 ceil");
 }
@@ -58,7 +60,7 @@ TEST(WeightFormat, ErrorsSayWhatIsKnown) {
   EXPECT_THAT(message("e8m0 row f16"), HasSubstr("holds scales"));
 }
 
-TEST(WeightFormat, CodebooksOfOnesOwnHaveNoStorage) {
+TEST(WeightFormat, CodebooksOfOnesOwnNeedAStorageWithATable) {
   const Codebook vectors("pairs", {0, 0, 1, 1}, 2), impostor("nf4", {-1, 0, 1});
   for (const Codebook* codebook : {&vectors, &impostor}) {
     MatrixFormat format;
@@ -78,10 +80,11 @@ TEST(WeightFormat, OnlyWhatASchemeExpressesHasOne) {
   EXPECT_EQ(scheme("int8 row f16"), "int8 row symmetric");
   EXPECT_EQ(scheme("uint8 row f16"), "int8 row asymmetric");
   EXPECT_EQ(scheme("int3 group:64 f16"), "int3 group 64 symmetric");
-  EXPECT_EQ(scheme("ternary row f16"), "int2 row symmetric");
-  for (const char* text :
-       {"int4 group:64 f32", "int4 group:64 u4_f16", "int4 tensor f16", "int4 block:64x64 f16", "int5 group:64 f16",
-        "nf4 group:64 f16", "int2_midrise row f16", "e2m1 group:32 f16", "int4 channel f16", "mxfp4"})
+  EXPECT_EQ(scheme("ternary row f16"), "ternary row symmetric");
+  EXPECT_EQ(scheme("ternary group:96 f16"), "ternary group 96 symmetric");
+  for (const char* text : {"int4 group:64 f32", "int4 group:64 u4_f16", "int4 tensor f16", "int4 block:64x64 f16",
+                           "int5 group:64 f16", "nf4 group:64 f16", "int2_midrise row f16", "ternary row f32",
+                           "ternary tensor f16", "e2m1 group:32 f16", "int4 channel f16", "mxfp4"})
     EXPECT_EQ(scheme(text), "none") << text;
 }
 

@@ -10,12 +10,10 @@
 namespace halftone {
 
 Codebook::Codebook(std::string name, std::vector<float> values, int dimension) {
-  constexpr int kMaxDimension = 256;
-  constexpr size_t kMaxEntries = 65536;
   if (dimension < 1 || dimension > kMaxDimension)
     throw InvalidArgument("codebook '{}' has vectors of {} numbers; 1 to {} can be", name, dimension, kMaxDimension);
   const size_t entries = values.size() / static_cast<size_t>(dimension);
-  if (values.size() % static_cast<size_t>(dimension) != 0 || entries < 2 || entries > kMaxEntries)
+  if (values.size() % static_cast<size_t>(dimension) != 0 || entries < 2 || entries > size_t{kMaxEntries})
     throw InvalidArgument("codebook '{}' has {} numbers; it needs 2 to {} entries of {} each", name, values.size(),
                           kMaxEntries, dimension);
   for (size_t i = 0; i < values.size(); ++i)

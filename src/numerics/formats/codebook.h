@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,10 +15,15 @@ namespace halftone {
 /// produced and decode to NaN. Of equal entries the lowest code is produced.
 class Codebook {
  public:
+  static constexpr int kMaxDimension = 256;
+  static constexpr int kMaxEntries = 65536;
+
   /// values  [size, dimension], row-major. Throws InvalidArgument naming what does not fit.
   Codebook(std::string name, std::vector<float> values, int dimension = 1);
   /// Valid while any copy of this codebook lives.
   const ElementFormat& format() const { return entries_->format; }
+  /// [size, dimension], row-major.
+  std::span<const float> values() const { return entries_->values; }
 
  private:
   struct Entries {

@@ -114,6 +114,17 @@ float smallest_positive(const ElementFormat& format) {
   return std::isinf(smallest) ? 0 : smallest;
 }
 
+bool has_zero(const ElementFormat& format) {
+  if (!lists_values(format)) return format.kind != ElementKind::PowerOfTwo;
+  const uint32_t size = format.kind == ElementKind::Phase ? 0 : format.codebook_size;
+  for (uint32_t code = 0; code < size; ++code) {
+    int zeros = 0;
+    for (int i = 0; i < format.dimension; ++i) zeros += decode(format, code, i) == 0 ? 1 : 0;
+    if (zeros == format.dimension) return true;
+  }
+  return false;
+}
+
 float symmetric_limit(const ElementFormat& format) {
   const float largest = largest_value(format), lowest = lowest_value(format);
   return largest > 0 && lowest < 0 ? std::min(largest, -lowest) : std::max(std::abs(largest), std::abs(lowest));

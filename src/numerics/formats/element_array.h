@@ -35,6 +35,8 @@ float lowest_value(const ElementFormat& format);
 /// Smallest positive value with a full mantissa, and smallest positive value; 0 where there is no such thing.
 float smallest_normal(const ElementFormat& format);
 float smallest_positive(const ElementFormat& format);
+/// Whether a code stands for 0, in all components.
+bool has_zero(const ElementFormat& format);
 /// The magnitude reached with either sign: the smaller of largest and -lowest, or the larger where only one sign
 /// exists. What a scale maps the largest magnitude of a block to.
 float symmetric_limit(const ElementFormat& format);

@@ -35,15 +35,21 @@ struct BlockStatistics {
     low = std::min({low, double{re}, double{im}});
   }
 
-  BlockExtent extent(const MatrixFormat& format) const {
-    BlockExtent block{.mean = count > 0 ? sum / static_cast<double>(count) : 0,
-                      .mantissa_bits = format.element.mantissa_bits};
-    const bool unsigned_codes = format.element.is_unsigned_integer();
-    block.extent = unsigned_codes ? high - low : std::max(high, -low);
-    block.limit = unsigned_codes ? usable_steps(format) : double{symmetric_limit(format.element)};
+  /// `common`: what all blocks of the format share.
+  BlockExtent extent(const MatrixFormat& format, const BlockExtent& common) const {
+    BlockExtent block = common;
+    block.mean = count > 0 ? sum / static_cast<double>(count) : 0;
+    block.extent = format.element.is_unsigned_integer() ? high - low : std::max(high, -low);
     return block;
   }
 };
+
+BlockExtent common_extent(const MatrixFormat& format) {
+  const bool unsigned_codes = format.element.is_unsigned_integer();
+  return {.limit = unsigned_codes ? usable_steps(format) : double{symmetric_limit(format.element)},
+          .mantissa_bits = format.element.mantissa_bits,
+          .has_zero = has_zero(format.element)};
+}
 
 void require_finite(std::span<const float> x, int64_t columns) {
   for (size_t i = 0; i < x.size(); ++i)
@@ -57,15 +63,20 @@ void require_size(std::string_view what, size_t size, int64_t rows, int64_t colu
     throw InvalidArgument("{} has {} numbers; a matrix of {} x {} has {}", what, size, rows, columns, rows * columns);
 }
 
+/// Statistics of what each scale is made for, in the order of QuantizedMatrix::scales.
 std::vector<BlockStatistics> block_statistics(const MatrixFormat& format, const ScaleGrid& grid,
                                               std::span<const float> x) {
-  std::vector<BlockStatistics> blocks(static_cast<size_t>(grid.count()));
+  std::vector<BlockStatistics> blocks(static_cast<size_t>(grid.count() * format.scale.parts));
   const int64_t step = format.element.kind == ElementKind::Phase ? 2 : 1;
   for (int64_t row = 0; row < grid.rows(); ++row)
     for (int64_t column = 0; column < grid.columns(); column += step) {
-      BlockStatistics& block = blocks[static_cast<size_t>(grid.index(row, column))];
       const float* at = &x[static_cast<size_t>(row * grid.columns() + column)];
-      if (step == 2)
+      // Of two scales the one of the axis that the number falls on, and that coordinate alone.
+      const int axis = format.scale.parts == 2 ? static_cast<int>(encode_vector(format.element, at) & 1u) : 0;
+      BlockStatistics& block = blocks[static_cast<size_t>(scale_index(format, grid, row, column + axis))];
+      if (format.scale.parts == 2)
+        block.add(at[axis]);
+      else if (step == 2)
         block.add(at[0], at[1]);
       else
         block.add(at[0]);
@@ -106,6 +117,12 @@ uint32_t fit_zero(const MatrixFormat& format, double low, float scale) {
 
 void MatrixFormat::validate(int64_t rows, int64_t columns) const {
   const ScaleGrid grid(layout, rows, columns);
+  if (scale.parts > 1 && element.kind != ElementKind::Phase)
+    throw InvalidArgument("{} has a scale for real and one for imaginary parts; {} has no such parts, so take {}",
+                          scale.name, element.name, scale.inner.name);
+  if (!scale.stored() && (element.kind != ElementKind::Codebook || layout.sharing != ScaleSharing::Tensor))
+    throw InvalidArgument("{} {} needs a scale; only a codebook of one's own goes without, for the whole tensor",
+                          element.name, to_string(layout));
   if (element.kind == ElementKind::PowerOfTwo)
     throw InvalidArgument("{} holds scales and has neither 0 nor a sign; take another element format", element.name);
   if (is_power_of_two(rule) && (scale.two_level() || scale.inner.kind == ElementKind::Integer))
@@ -129,7 +146,7 @@ double MatrixFormat::bits_per_element(int64_t rows, int64_t columns) const {
   validate(rows, columns);
   const ScaleGrid grid(layout, rows, columns);
   const double elements = static_cast<double>(rows) * static_cast<double>(columns);
-  int bits = scale.inner.bits + (element.is_unsigned_integer() ? element.bits : 0);
+  int bits = scale.inner.bits * scale.parts + (element.is_unsigned_integer() ? element.bits : 0);
   double total = element.bits_per_element() * elements + static_cast<double>(bits) * static_cast<double>(grid.count());
   if (scale.sharing == OuterSharing::BlockRow) total += static_cast<double>(scale.outer.bits * grid.grid_rows());
   if (scale.sharing == OuterSharing::Tensor) total += scale.outer.bits;
@@ -161,9 +178,12 @@ ScaleRule default_scale_rule(const ElementFormat& element, const ScaleFormat& sc
 
 std::vector<float> QuantizedMatrix::scale_values() const {
   const ScaleGrid blocks = grid();
+  if (!format.scale.stored()) return std::vector<float>(static_cast<size_t>(blocks.count()), 1.0f);
+  const int parts = format.scale.parts;
   std::vector<float> values;
-  for (int64_t index = 0; index < blocks.count(); ++index) {
-    const uint32_t shared = outer.empty() ? 0 : outer[static_cast<size_t>(outer_index(format.scale, blocks, index))];
+  for (int64_t index = 0; index < blocks.count() * parts; ++index) {
+    const int64_t above = outer_index(format.scale, blocks, index / parts);
+    const uint32_t shared = outer.empty() ? 0 : outer[static_cast<size_t>(above)];
     values.push_back(scale_value(format.scale, scales[static_cast<size_t>(index)], shared));
   }
   return values;
@@ -174,16 +194,17 @@ QuantizedMatrix fit_matrix_scales(const MatrixFormat& format, std::span<const fl
   require_size("the input", x.size(), rows, columns);
   require_finite(x, columns);
   QuantizedMatrix matrix{.format = format, .rows = rows, .columns = columns};
+  if (!format.scale.stored()) return matrix;
   const ScaleGrid grid = matrix.grid();
   const std::vector<BlockStatistics> statistics = block_statistics(format, grid, x);
   std::vector<BlockExtent> blocks;
-  for (const BlockStatistics& block : statistics) blocks.push_back(block.extent(format));
+  const BlockExtent common = common_extent(format);
+  for (const BlockStatistics& block : statistics) blocks.push_back(block.extent(format, common));
   matrix.outer = fit_outer_scales(format, grid, blocks);
-  for (int64_t index = 0; index < grid.count(); ++index) {
+  for (int64_t index = 0; index < grid.count() * format.scale.parts; ++index) {
+    const int64_t above = outer_index(format.scale, grid, index / format.scale.parts);
     const float outer =
-        matrix.outer.empty()
-            ? 1.0f
-            : decode(format.scale.outer, matrix.outer[static_cast<size_t>(outer_index(format.scale, grid, index))]);
+        matrix.outer.empty() ? 1.0f : decode(format.scale.outer, matrix.outer[static_cast<size_t>(above)]);
     matrix.scales.push_back(fit_scale(format.scale.inner, format.rule, blocks[static_cast<size_t>(index)], outer));
   }
   if (!format.element.is_unsigned_integer()) return matrix;
@@ -207,11 +228,12 @@ void encode_rows(const QuantizedMatrix& matrix, std::span<const float> scales, s
   const ElementFormat& element = matrix.format.element;
   const ScaleGrid grid = matrix.grid();
   const int64_t step = element.dimension;
+  const bool by_sector = matrix.format.scale.parts == 2;  // of the numbers as they are
   std::vector<float> scaled(static_cast<size_t>(step));
   for (int64_t row = first_row; row < end_row; ++row)
     for (int64_t column = 0; column < matrix.columns; column += step) {
       const int64_t block = grid.index(row, column), at = row * matrix.columns + column;
-      const float scale = scales[static_cast<size_t>(block)];
+      const float scale = by_sector ? 1.0f : scales[static_cast<size_t>(block)];
       for (int64_t i = 0; i < step; ++i) scaled[static_cast<size_t>(i)] = x[static_cast<size_t>(at + i)] / scale;
       uint32_t& code = codes[static_cast<size_t>(at / step)];
       const uint32_t bits = source.bits(row, column, matrix.columns);
@@ -246,7 +268,8 @@ void dequantize_matrix(const QuantizedMatrix& matrix, std::span<float> values) {
       const uint32_t code = matrix.codes[static_cast<size_t>(at / element.dimension)];
       const float zero = matrix.zeros.empty() ? 0.0f : static_cast<float>(matrix.zeros[static_cast<size_t>(block)]);
       const float value = decode(element, code, static_cast<int>(at % element.dimension)) - zero;
-      values[static_cast<size_t>(at)] = value * scales[static_cast<size_t>(block)];
+      values[static_cast<size_t>(at)] =
+          value * scales[static_cast<size_t>(scale_index(matrix.format, grid, row, column))];
     }
 }
 
@@ -259,7 +282,8 @@ int64_t count_saturated(const QuantizedMatrix& matrix, std::span<const float> x)
   for (int64_t at = 0; at < matrix.rows * matrix.columns; ++at) {
     const int64_t block = grid.index(at / matrix.columns, at % matrix.columns);
     const float zero = matrix.zeros.empty() ? 0.0f : static_cast<float>(matrix.zeros[static_cast<size_t>(block)]);
-    const float scaled = x[static_cast<size_t>(at)] / scales[static_cast<size_t>(block)];
+    const int64_t scale = scale_index(matrix.format, grid, at / matrix.columns, at % matrix.columns);
+    const float scaled = x[static_cast<size_t>(at)] / scales[static_cast<size_t>(scale)];
     if (scaled < low - zero || scaled > high - zero) ++count;
   }
   return count;

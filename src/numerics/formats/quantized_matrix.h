@@ -4,6 +4,11 @@
 //   v = fl(x / scale) in f32, then code = encode(v), or clamp(round(v) + zero) where the element is unsigned
 //   value = fl(decode(code) * scale), or fl((code - zero) * scale)
 //
+// Complex codes under two scales (f16x2) are PhaseQuant of Fairy2i: the code is the sector of x as it is; the real
+// scale is the mean magnitude (or what the rule says) of the real parts of the numbers that became 1 or -1, the
+// imaginary one that of the imaginary parts of those that became i or -i. Per block, where the paper has one block, the
+// tensor.
+//
 // The scale is the stored one (scale_format.h): chosen first, then divided by. A random rounding is unbiased where v is
 // within the format's range, which ScaleRule::TruncationFree ensures for all of a block; for unsigned elements that
 // rule therefore spreads a block over one step less than there is, and rounds the zero point up.
@@ -46,14 +51,19 @@ struct QuantizedMatrix {
   int64_t rows = 0;
   int64_t columns = 0;
   std::vector<uint32_t> codes;   ///< [rows, columns / element.dimension]
-  std::vector<uint32_t> scales;  ///< [ScaleGrid::count()] stored codes
+  std::vector<uint32_t> scales;  ///< [ScaleGrid::count(), scale.parts] stored codes; empty under kNoScale
   std::vector<uint32_t> outer;   ///< outer codes: one per row of blocks, one, or none, as scale.sharing says
   std::vector<uint32_t> zeros;   ///< zero points beside the scales for unsigned elements, else empty
 
   ScaleGrid grid() const { return ScaleGrid(format.layout, rows, columns); }
-  /// The scale of every block, [ScaleGrid::count()].
+  /// The scale of every block, [ScaleGrid::count(), scale.parts]: see scale_index.
   std::vector<float> scale_values() const;
 };
+
+/// Which of the scales element (row, column) has.
+inline int64_t scale_index(const MatrixFormat& format, const ScaleGrid& grid, int64_t row, int64_t column) {
+  return grid.index(row, column) * format.scale.parts + column % format.scale.parts;
+}
 
 /// Quantises x [rows, columns] f32, row-major; element (r, c) takes the random bits of element r * columns + c.
 /// Throws InvalidArgument as validate does, Unsupported for a rounding the element does not have, and NumericError for

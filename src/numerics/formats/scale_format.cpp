@@ -109,7 +109,7 @@ int ceil_log2(double value) {
 }
 
 uint32_t fit_scale(const ElementFormat& stored, ScaleRule rule, const BlockExtent& block, float outer) {
-  if (!(block.extent > 0)) return nearest_stored(stored, 1);
+  if (!(block.extent > 0)) return nearest_stored(stored, block.has_zero ? 1 : 0);
   const uint32_t near = nearest_stored(stored, wanted_scale(rule, block) / outer);
   if (rule != ScaleRule::TruncationFree) return near;
   return smallest_enough(stored, near, [&](uint32_t code) {
@@ -118,7 +118,7 @@ uint32_t fit_scale(const ElementFormat& stored, ScaleRule rule, const BlockExten
 }
 
 uint32_t fit_outer_scale(const ScaleFormat& format, ScaleRule rule, const BlockExtent& widest) {
-  if (!(widest.extent > 0)) return nearest_stored(format.outer, 1);
+  if (!(widest.extent > 0)) return nearest_stored(format.outer, widest.has_zero ? 1 : 0);
   const float inner = decode(format.inner, largest_stored(format.inner));
   const uint32_t near = nearest_stored(format.outer, wanted_scale(rule, widest) / inner);
   if (rule != ScaleRule::TruncationFree) return near;

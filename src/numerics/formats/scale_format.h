@@ -1,11 +1,12 @@
 // How scales are stored and chosen. A scale is one stored number, or the product of an inner one (a block's) and an
 // outer one shared more widely: int8 or u4 numbers of an f16 per row of blocks (QoQ, arXiv:2405.04532), E4M3 of an f32
-// per tensor (NVFP4). Rules as in OCP Microscaling 1.0 section 6.3 and TetraJet (arXiv:2502.20853).
+// per tensor (NVFP4). Complex codes may have two a block, for real and for imaginary parts (PhaseQuant of Fairy2i).
+// Rules as in OCP Microscaling 1.0 section 6.3 and TetraJet (arXiv:2502.20853).
 //
 // Contract: a stored scale is positive and finite, so that neither coding nor decoding divides by 0 or multiplies by
 // infinity. What underflows takes the smallest stored value; what overflows takes the largest, and its block saturates.
-// A block of zeros has scale 1 (inner scale 1). The value used everywhere is scale = fl(inner * outer) in f32,
-// kept within the positive f32 numbers.
+// A block of zeros has scale 1 (inner scale 1), or the smallest where no code stands for 0. The value used everywhere
+// is scale = fl(inner * outer) in f32, kept within the positive f32 numbers.
 #pragma once
 
 #include <array>
@@ -24,8 +25,11 @@ struct ScaleFormat {
   ElementFormat inner;
   ElementFormat outer;  ///< unused for OuterSharing::None
   OuterSharing sharing = OuterSharing::None;
+  /// Numbers a block: with 2, one for real and one for imaginary parts of complex codes, in this order.
+  int parts = 1;
 
   constexpr bool two_level() const { return sharing != OuterSharing::None; }
+  constexpr bool stored() const { return inner.bits > 0; }
 };
 
 inline constexpr auto kScaleFormats = std::to_array<ScaleFormat>({
@@ -37,7 +41,13 @@ inline constexpr auto kScaleFormats = std::to_array<ScaleFormat>({
     {"int8_f16", kInt8, kF16, OuterSharing::BlockRow},
     {"u4_f16", kUint4, kF16, OuterSharing::BlockRow},
     {"e4m3_f32", kE4m3, kF32, OuterSharing::Tensor},
+    {"f32x2", kF32, {}, OuterSharing::None, 2},
+    {"f16x2", kF16, {}, OuterSharing::None, 2},
+    {"bf16x2", kBf16, {}, OuterSharing::None, 2},
 });
+/// No scale at all, for codebooks of one's own (codebook.h) under the tensor granularity: a scale of 1 that takes no
+/// bytes. Not a name of the table.
+inline constexpr ScaleFormat kNoScale = {.name = "none"};
 
 /// Throws InvalidArgument naming every scale format.
 const ScaleFormat& find_scale_format(std::string_view name);
@@ -73,6 +83,7 @@ struct BlockExtent {
   double limit = 1;       ///< see ScaleRule
   double mean = 0;        ///< mean magnitude, for AbsMean
   int mantissa_bits = 0;  ///< of the element, for Even
+  bool has_zero = true;   ///< a code of the element stands for 0
 };
 
 /// The stored code of a scale for `block`, under an outer scale (1 where there is none).

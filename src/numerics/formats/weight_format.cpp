@@ -18,6 +18,7 @@ bool is_tabled(const ElementFormat& format) {
 
 std::optional<ElementType> integer_type(const ElementFormat& format) {
   if (format.kind != ElementKind::Integer) return std::nullopt;
+  if (same(format, kTernary)) return ElementType::Ternary;
   for (const ElementType type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
     if (bits_of(type) == format.bits) return type;
   return std::nullopt;
@@ -56,7 +57,8 @@ std::optional<QuantScheme> scheme_of(const MatrixFormat& format) {
   const auto type = integer_type(format.element);
   const bool by_row = format.layout.sharing == ScaleSharing::Row,
              by_group = format.layout.sharing == ScaleSharing::Group;
-  if (!type || !same(format.scale.inner, kF16) || format.scale.two_level() || (!by_row && !by_group))
+  if (!type || !same(format.scale.inner, kF16) || format.scale.two_level() || format.scale.parts > 1 ||
+      (!by_row && !by_group))
     return std::nullopt;
   return QuantScheme{.element = *type,
                      .granularity = by_row ? Granularity::Row : Granularity::Group,
@@ -67,15 +69,15 @@ std::optional<QuantScheme> scheme_of(const MatrixFormat& format) {
 void require_weight_format(const MatrixFormat& format) {
   if (!is_tabled(format.element))
     throw InvalidArgument(
-        "element format '{}' is not one of the catalogue; weights cannot be stored in a codebook of "
-        "one's own, so take a format that 'halftone show format' lists",
+        "element format '{}' is not one of the catalogue; a codebook of one's own needs a storage that holds its "
+        "table, so take quantize_to_codebook, or a format that 'halftone show format' lists",
         format.element.name);
   if (format.element.kind == ElementKind::PowerOfTwo)
     throw InvalidArgument("{} holds scales and has neither 0 nor a sign; take another element format",
                           format.element.name);
   const ScaleFormat& scale = find_scale_format(format.scale.name);
-  if (scale.sharing != format.scale.sharing || !same(scale.inner, format.scale.inner) ||
-      !same(scale.outer, format.scale.outer))
+  if (scale.sharing != format.scale.sharing || scale.parts != format.scale.parts ||
+      !same(scale.inner, format.scale.inner) || !same(scale.outer, format.scale.outer))
     throw InvalidArgument("scale format '{}' differs from the catalogue's; take that one", format.scale.name);
   if (format.layout.sharing == ScaleSharing::Token || format.layout.sharing == ScaleSharing::TokenHead)
     throw InvalidArgument("granularity {} is one of activations; weights take tensor, row, channel, group:N, block:RxC",

@@ -5,9 +5,10 @@
 //   e2m1 group:32 e8m0           ELEMENT GRANULARITY SCALE: any formats of the tables (element_format.h,
 //   nf4 group:64 f16 absmax      scale_grid.h, scale_format.h), with the scale rule that suits them or the one named
 //
-// One rule decides who holds a format: where QuantScheme expresses the same values (8-, 4-, 3- or 2-bit integers, one
-// f16 scale a row or group), codes are kept under a QuantScheme, since integer kernels serve it; everything else is
-// kept as the MatrixFormat itself. No values have two storages (docs/design/003-format-storages.md).
+// One rule decides who holds a format: where QuantScheme expresses the same values (8-, 4-, 3- or 2-bit or ternary
+// integers, one f16 scale a row or group), codes are kept under a QuantScheme, since integer kernels serve it;
+// everything else is kept as the MatrixFormat itself. No values have two storages
+// (docs/design/003-format-storages.md).
 #pragma once
 
 #include <optional>
@@ -30,8 +31,8 @@ std::string weight_format_forms();
 /// The scheme that holds `format`'s codes and scales without changing a value, or nothing.
 std::optional<QuantScheme> scheme_of(const MatrixFormat& format);
 
-/// Throws InvalidArgument where `format` cannot hold weights: elements or scales outside the tables (such as codebooks
-/// of one's own), or granularities of activations.
+/// Throws InvalidArgument where `format` cannot hold weights by itself: elements or scales outside the tables (such as
+/// codebooks of one's own, which codebook_spec.h names), or granularities of activations.
 void require_weight_format(const MatrixFormat& format);
 
 }  // namespace halftone

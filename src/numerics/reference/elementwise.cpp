@@ -37,6 +37,23 @@ void rope(int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim, b
     }
 }
 
+void rope_angles(int64_t tokens, int64_t rotary_dim, bool adjacent, int64_t start, const double* inverse_frequency,
+                 float* rows, int64_t row_floats) {
+  for (int64_t t = 0; t < tokens; ++t) {
+    float *cosines = rows + t * row_floats, *sines = cosines + row_floats / 2;
+    for (int64_t i = 0; i < rotary_dim / 2; ++i) {
+      const double angle = static_cast<double>(start + t) * inverse_frequency[i];
+      const auto c = static_cast<float>(std::cos(angle)), s = static_cast<float>(std::sin(angle));
+      if (!adjacent) {
+        cosines[i] = c, sines[i] = s;
+        continue;
+      }
+      cosines[2 * i] = cosines[2 * i + 1] = c;
+      sines[2 * i] = -s, sines[2 * i + 1] = s;
+    }
+  }
+}
+
 double silu(double x) { return x / (1 + std::exp(-x)); }
 
 double gelu_tanh(double x) {

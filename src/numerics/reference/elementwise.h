@@ -14,6 +14,10 @@ void rms_norm(int64_t rows, int64_t k, const float* x, int64_t x_stride, const f
 void rope(int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary_dim, bool adjacent, float* x,
           int64_t x_stride, int64_t start, const double* inverse_frequency);
 
+/// The angles that kernels/api/elementwise.h describes, each rounded once.
+void rope_angles(int64_t tokens, int64_t rotary_dim, bool adjacent, int64_t start, const double* inverse_frequency,
+                 float* rows, int64_t row_floats);
+
 double silu(double x);
 /// The tanh approximation of GELU, written as x * sigmoid(2 z) with z = sqrt(2/pi) (x + 0.044715 x^3).
 double gelu_tanh(double x);

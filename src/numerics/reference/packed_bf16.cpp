@@ -2,6 +2,8 @@
 #include "numerics/reference/packed_bf16.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 #include <vector>
 
 #include "numerics/half.h"
@@ -15,26 +17,50 @@ int64_t tiled_index(int64_t units, int64_t m, int64_t k) {
   return (m / kTokens * units + k / kLength) * kTokens * kLength + m % kTokens * kLength + k % kLength;
 }
 
+double activated(double gate, bool gelu) {
+  const double exponent = gelu ? 2 * std::sqrt(2 / std::numbers::pi) * (gate + 0.044715 * gate * gate * gate) : gate;
+  return gate / (1 + std::exp(-exponent));
+}
+
 /// Matrix instructions take denormals for zero.
 float without_denormals(uint16_t bits) { return (bits & 0x7f80u) == 0 ? 0.0f : bf16_to_f32(bits); }
+
+std::vector<double> rounded_row(const PackedWeights& w, int64_t n) {
+  std::vector<double> row;
+  for (int64_t k = 0; k < w.k; ++k)
+    row.push_back(without_denormals(f32_to_bf16(static_cast<float>(packed_weight_value(w, n, k)))));
+  return row;
+}
+
+double dot(const uint16_t* x, int64_t t, const std::vector<double>& row) {
+  const auto k = static_cast<int64_t>(row.size());
+  double sum = 0;
+  for (int64_t i = 0; i < k; ++i)
+    sum += row[static_cast<size_t>(i)] * static_cast<double>(without_denormals(x[tiled_index(units_of(k), t, i)]));
+  return sum;
+}
 
 }  // namespace
 
 void packed_bf16(const uint16_t* x, int64_t m, const PackedWeights& w, int64_t n0, int64_t n1, const float* bias,
                  bool accumulate, float* y, int64_t y_stride) {
-  std::vector<double> row(static_cast<size_t>(w.k));
-  const int64_t units = units_of(w.k);
   for (int64_t n = n0; n < n1; ++n) {
-    for (int64_t k = 0; k < w.k; ++k)
-      row[static_cast<size_t>(k)] =
-          static_cast<double>(without_denormals(f32_to_bf16(static_cast<float>(packed_weight_value(w, n, k)))));
+    const std::vector<double> row = rounded_row(w, n);
     for (int64_t t = 0; t < m; ++t) {
       float& out = y[t * y_stride + n];
-      double sum = accumulate ? static_cast<double>(out) : bias != nullptr ? static_cast<double>(bias[n]) : 0;
-      for (int64_t k = 0; k < w.k; ++k)
-        sum += row[static_cast<size_t>(k)] * static_cast<double>(without_denormals(x[tiled_index(units, t, k)]));
-      out = static_cast<float>(sum);
+      const double begin = accumulate ? static_cast<double>(out) : bias != nullptr ? static_cast<double>(bias[n]) : 0;
+      out = static_cast<float>(begin + dot(x, t, row));
     }
+  }
+}
+
+void packed_bf16_gated(const uint16_t* x, int64_t m, const PackedWeights& w, bool gelu, uint16_t* y) {
+  const int64_t half = w.n / 2, units = units_of(half);
+  std::fill_n(y, (m + 31) / 32 * 32 * units * kLength, uint16_t{0});
+  for (int64_t n = 0; n < half; ++n) {
+    const std::vector<double> gate = rounded_row(w, n), up = rounded_row(w, half + n);
+    for (int64_t t = 0; t < m; ++t)
+      y[tiled_index(units, t, n)] = f32_to_bf16(static_cast<float>(activated(dot(x, t, gate), gelu) * dot(x, t, up)));
   }
 }
 

@@ -12,6 +12,10 @@ namespace halftone::reference {
 void packed_bf16(const uint16_t* x, int64_t m, const PackedWeights& w, int64_t n0, int64_t n1, const float* bias,
                  bool accumulate, float* y, int64_t y_stride);
 
+/// The same for rows of w that are gates, then as many ups: y = act(gate) * up, SwiGLU or tanh-approximated GeGLU, in
+/// double and rounded once to bf16, tiles of [m, w.n / 2] padded with zeros.
+void packed_bf16_gated(const uint16_t* x, int64_t m, const PackedWeights& w, bool gelu, uint16_t* y);
+
 /// f32 rows to bf16 in tiles, padded to 32 rows and 32 elements with zeros.
 void round_activations(const float* x, int64_t x_stride, int64_t rows, int64_t k, uint16_t* y);
 

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "numerics/formats/element_codec.h"
 #include "numerics/half.h"
 
 namespace halftone::reference {
@@ -44,8 +45,12 @@ double packed_weight_value(const PackedWeights& w, int64_t n, int64_t k) {
   const int64_t at = group_index(w, w.group, n, k), half_at = w.super ? group_index(w, kSuperGroup, n, k) : at;
   const int symmetric = w.mins != nullptr ? 0 : symmetric_zero(w.type);
   const int zero = w.zeros != nullptr ? w.zeros[at] : w.type == ElementType::Int8 ? 128 : symmetric;
-  double value = interleaved_code(w.type, w.k, w.codes, n, k) - zero;
-  if (w.group_scales != nullptr && !w.super) value *= w.group_scales[at];
+  const int code = interleaved_code(w.type, w.k, w.codes, n, k);
+  double value = w.values != nullptr ? w.values[code] : code - zero;
+  if (w.scale_format != nullptr)
+    value *= static_cast<double>(decode(*w.scale_format, w.group_scales[at]));
+  else if (w.group_scales != nullptr && !w.super)
+    value *= w.group_scales[at];
   if (w.scales != nullptr) value *= scaled(w.scales, half_at, w.super ? w.group_scales : nullptr, at);
   if (w.mins != nullptr) value += scaled(w.mins, half_at, w.super ? w.group_mins : nullptr, at);
   if (w.row_scales != nullptr) value *= static_cast<double>(w.row_scales[n]);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "numerics/formats/element_format.h"
 #include "numerics/interleaved.h"
 
 namespace halftone::reference {
@@ -13,13 +14,15 @@ struct PackedWeights {
   ElementType type = ElementType::Int4;
   int64_t group = 0;  ///< elements along K that share scales and zero point; K for one a row
   const uint8_t* codes = nullptr;
-  bool super = false;                     ///< `scales` and `mins` are of kSuperGroup elements, and factors are i8
-  const uint16_t* scales = nullptr;       ///< f16 a group (or super-group), or null
-  const float* row_scales = nullptr;      ///< or null
-  const uint8_t* group_scales = nullptr;  ///< or null
-  const uint8_t* zeros = nullptr;         ///< or null
-  const uint16_t* mins = nullptr;         ///< f16 a group (or super-group), or null
-  const uint8_t* group_mins = nullptr;    ///< i8, with `super` and `mins` only
+  bool super = false;                           ///< `scales` and `mins` are of kSuperGroup elements, and factors are i8
+  const uint16_t* scales = nullptr;             ///< f16 a group (or super-group), or null
+  const float* row_scales = nullptr;            ///< or null
+  const uint8_t* group_scales = nullptr;        ///< or null
+  const uint8_t* zeros = nullptr;               ///< or null
+  const uint16_t* mins = nullptr;               ///< f16 a group (or super-group), or null
+  const uint8_t* group_mins = nullptr;          ///< i8, with `super` and `mins` only
+  const int8_t* values = nullptr;               ///< [16] that codes stand for, or null
+  const ElementFormat* scale_format = nullptr;  ///< of group_scales, or null
 };
 
 /// The value of element (n, k), exact up to one rounding in double.
