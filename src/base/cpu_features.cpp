@@ -68,8 +68,11 @@ Isa detect() {
   const bool amx = bf16 && saves(0x60000) && has(extended.d, {22, 24, 25});  // bf16, tile, int8
   return amx && ask_for_amx_tiles() ? Isa::Amx : Isa::Avx512;
 }
+
+uint32_t extension_word() { return cpuid(7, 0).c; }
 #else
 Isa detect() { return Isa::Scalar; }
+uint32_t extension_word() { return 0; }
 #endif
 
 }  // namespace
@@ -112,6 +115,12 @@ std::vector<Isa> attainable_isas() {
     if (isa <= detected_isa()) isas.push_back(isa);
   }
   return isas;
+}
+
+bool has_extension(Avx512Extension extension) {
+  static const uint32_t kWord = extension_word();
+  const int bit = extension == Avx512Extension::Vbmi ? 1 : 14;
+  return detected_isa() >= Isa::Avx512 && (kWord >> bit & 1u) != 0;
 }
 
 std::string cpu_name() {

@@ -22,6 +22,12 @@ Isa detected_isa();
 Isa usable_isa();
 /// Every level from Scalar to detected_isa(): what tests run over.
 std::vector<Isa> attainable_isas();
+
+/// Extensions of AVX-512 that no level includes: an entry that wants one asks for it in `supports`.
+enum class Avx512Extension { Vbmi, Vpopcntdq };
+/// Whether this CPU has `extension` and reaches Isa::Avx512.
+bool has_extension(Avx512Extension extension);
+
 /// Processor name as the operating system reports it, for benchmark reports.
 std::string cpu_name();
 

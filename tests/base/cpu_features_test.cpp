@@ -88,6 +88,8 @@ TEST(CpuFeatures, AgreesWithTheOperatingSystem) {
   const bool avx512 = avx2 && all("avx512f avx512bw avx512vl avx512dq avx512_vnni");
   EXPECT_EQ(detected_isa() >= Isa::Avx2, avx2);
   EXPECT_EQ(detected_isa() >= Isa::Avx512, avx512);
+  EXPECT_EQ(has_extension(Avx512Extension::Vbmi), avx512 && all("avx512vbmi"));
+  EXPECT_EQ(has_extension(Avx512Extension::Vpopcntdq), avx512 && all("avx512_vpopcntdq"));
   if (!all("amx_tile amx_int8 amx_bf16")) {
     EXPECT_LT(detected_isa(), Isa::Amx);
   }
