@@ -62,6 +62,8 @@ TEST(AttentionBf16, SinksAndChannelBias) {
     for (const ElementType format : kFormats) {
       check_tiles({150, 0, 3, 1, 64, 0, format}, data, seed += 10);
       check_tiles({40, 220, 4, 2, 64, 0, format}, data, seed += 10);
+      check_tiles({33, 90, 2, 1, 32, 0, format}, data, seed += 10);
+      check_tiles({20, 150, 3, 1, 160, 0, format}, data, seed += 10);
     }
 }
 

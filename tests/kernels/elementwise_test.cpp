@@ -89,6 +89,30 @@ TEST(Rope, BothStylesAtAnyPosition) {
       }
 }
 
+// Sine and cosine, rounded once: std::cos of the same double angle errs by far less.
+TEST(RopeAngles, BothStyles) {
+  for (const RopeStyle style : {RopeStyle::Adjacent, RopeStyle::HalfSplit})
+    for (const int64_t rotary : {2, 14, 64}) {
+      const RopeAnglesProblem p{40, rotary, style};
+      const int64_t floats = rope_row_floats(rotary);
+      std::vector<double> frequency(static_cast<size_t>(rotary / 2));
+      for (size_t i = 0; i < frequency.size(); ++i) frequency[i] = std::pow(1e4, -static_cast<double>(i) / 32);
+      for_each_entry(rope_angles_table(), p, [&](ExecContext& context, const auto& entry) {
+        std::vector<float> rows(static_cast<size_t>(p.tokens * floats), kPoison);
+        entry.run(context, p, {5000, frequency.data(), rows.data()});
+        for (int64_t t = 0; t < p.tokens; ++t)
+          for (int64_t i = 0; i < (style == RopeStyle::Adjacent ? rotary : rotary / 2); ++i) {
+            const int64_t pair = style == RopeStyle::Adjacent ? i / 2 : i;
+            const double angle = static_cast<double>(5000 + t) * frequency[static_cast<size_t>(pair)];
+            const double sign = style == RopeStyle::Adjacent && i % 2 == 0 ? -1 : 1;
+            const float* row = rows.data() + t * floats;
+            ASSERT_LE(std::fabs(row[i] - std::cos(angle)), 1.01 * kUnit) << t << "," << i;
+            ASSERT_LE(std::fabs(row[rotary + 16 + i] - sign * std::sin(angle)), 1.01 * kUnit) << t << "," << i;
+          }
+      });
+    }
+}
+
 TEST(Rope, QuarterTurnsAndPositionZeroByHand) {
   const double frequency[] = {1.5707963267948966};
   const RopeProblem p{5, 1, 2, 2, RopeStyle::Adjacent};

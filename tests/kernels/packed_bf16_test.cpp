@@ -196,6 +196,94 @@ TEST(PackedBf16Test, ARowDoesNotDependOnTheBatchNorOnThreads) {
   }
 }
 
+double activated(GatedActivation activation, double g) {
+  const double exponent =
+      activation == GatedActivation::SwiGlu ? g : 2 * std::sqrt(2 / M_PI) * (g + 0.044715 * g * g * g);
+  return g / (1 + std::exp(-exponent));
+}
+
+/// Gate and up are sums as in check(); neither activation is steeper than 1.13. Then one rounding to bf16.
+void check_gated(const Case& c, GatedActivation activation, const uint16_t* y) {
+  const PackedGemmProblem& p = c.p;
+  const double relative = (static_cast<double>(p.k) + 2) * kUnit + (p.minimums ? 0x1p-7 : 0);
+  const auto sum = [&](int64_t m, int64_t n) {
+    std::pair<double, double> result;
+    for (int64_t k = 0; k < p.k; ++k) {
+      const double product = c.dense_x[static_cast<size_t>(m * p.k + k)] * c.dense_w[static_cast<size_t>(n * p.k + k)];
+      result.first += product, result.second += std::fabs(product) * relative;
+    }
+    return result;
+  };
+  for (int64_t n = 0; n < p.n / 2; ++n) {
+    for (int64_t m = 0; m < p.m; ++m) {
+      const auto [gate, gate_error] = sum(m, n);
+      const auto [up, up_error] = sum(m, p.n / 2 + n);
+      const double act = activated(activation, gate), value = act * up;
+      const double error = 1.13 * gate_error * (std::fabs(up) + up_error) + std::fabs(act) * up_error;
+      const auto made = static_cast<double>(bf16_to_f32(y[bf16_tiled_index(p.n / 2, m, n)]));
+      ASSERT_LE(std::fabs(made - value), error + 0x1p-8 * (std::fabs(value) + error) + kTiny)
+          << "m " << m << " n " << n;
+    }
+    for (int64_t m = p.m; m < (p.m + 31) / 32 * 32; ++m)
+      ASSERT_EQ(y[bf16_tiled_index(p.n / 2, m, n)], 0) << "padding of row " << m;
+  }
+}
+
+TEST(PackedBf16Test, GatedOutputsAreTilesForTheNextProduct) {
+  uint32_t seed = 90;
+  const int64_t sizes[][3] = {{1, 64, 32}, {17, 192, 576}, {75, 128, 1300}, {33, 64, 33}, {129, 320, 64}};
+  for (const auto& size : sizes)
+    for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
+      for (const bool minimums : {false, true})
+        for (const auto activation : {GatedActivation::SwiGlu, GatedActivation::GeGlu}) {
+          PackedBf16Problem p = {.gemm = {.group = 64, .minimums = minimums}, .gated = activation};
+          p.gemm.m = size[0], p.gemm.n = size[1], p.gemm.k = size[2], p.gemm.weight = type;
+          Case c(p, seed++);
+          Aligned<uint16_t> y(bf16_tiled_size(p.gemm.m, p.gemm.n / 2));
+          PackedBf16Args args = c.args(c.before);
+          args.bias = nullptr, args.y = nullptr, args.gated_y = y.data;
+          const int ran = for_each_entry(packed_bf16_table(), p, [&](ExecContext& context, const auto& entry) {
+            std::fill_n(y.data, y.size, uint16_t{0x7fc1});
+            entry.run(context, p, args);
+            check_gated(c, activation, y.data);
+          });
+          ASSERT_GE(ran, 1);
+          if (testing::Test::HasFatalFailure()) return;
+        }
+}
+
+TEST(PackedBf16Test, ActivationsAreNormalisedAndRoundedAtOnce) {
+  for (const auto& [rows, k] : {std::pair<int64_t, int64_t>{1, 1}, {15, 31}, {33, 64}, {40, 100}, {7, 576}})
+    for (const bool weighted : {false, true}) {
+      const RoundActivationsProblem p = {.rows = rows, .k = k, .norm = true};
+      const std::vector<float> x = random_normal(rows * (k + 5), 8), weight = random_normal(k, 9);
+      for_each_entry(round_activations_table(), p, [&](ExecContext& context, const auto& entry) {
+        Aligned<uint16_t> y(bf16_tiled_size(rows, k), uint16_t{0x7fff});
+        entry.run(context, p,
+                  {.x = x.data(),
+                   .x_stride = k + 5,
+                   .norm_weight = weighted ? weight.data() : nullptr,
+                   .epsilon = 1e-5f,
+                   .y = y.data});
+        for (int64_t m = 0; m < rows; ++m) {
+          double squares = 0;
+          for (int64_t i = 0; i < k; ++i)
+            squares += std::pow(static_cast<double>(x[static_cast<size_t>(m * (k + 5) + i)]), 2);
+          const double inverse = 1 / std::sqrt(squares / static_cast<double>(k) + static_cast<double>(1e-5f));
+          for (int64_t i = 0; i < k; ++i) {
+            const double factor = weighted ? static_cast<double>(weight[static_cast<size_t>(i)]) : 1;
+            const double wanted = static_cast<double>(x[static_cast<size_t>(m * (k + 5) + i)]) * inverse * factor;
+            const auto made = static_cast<double>(bf16_to_f32(y.data[bf16_tiled_index(k, m, i)]));
+            // Three roundings of f32, then one of bf16.
+            ASSERT_LE(std::fabs(made - wanted), (0x1p-8 + 4 * kUnit) * std::fabs(wanted) + kTiny) << "row " << m;
+          }
+        }
+        for (int64_t m = rows; m < (rows + 31) / 32 * 32; ++m)
+          for (int64_t i = 0; i < k; ++i) ASSERT_EQ(y.data[bf16_tiled_index(k, m, i)], 0) << "padding of row " << m;
+      });
+    }
+}
+
 TEST(PackedBf16Test, ActivationsAreRoundedIntoTiles) {
   for (const auto& [rows, k] : {std::pair<int64_t, int64_t>{1, 1}, {15, 31}, {33, 64}, {40, 100}}) {
     const RoundActivationsProblem p = {.rows = rows, .k = k};
@@ -242,10 +330,14 @@ TEST(PackedBf16Test, MalformedProblemsNameTheRule) {
   EXPECT_EQ(message([](auto&, auto&) {}), "");
   has("x is null", [](auto&, auto& a) { a.x = nullptr; });
   has("w.scales is null", [](auto&, auto& a) { a.w.scales = nullptr; });
-  has("exclude each other", [](auto& p, auto&) { p.accumulate = true; });
+  has("bias excludes accumulate", [](auto& p, auto&) { p.accumulate = true; });
+  has("multiple of 64", [](auto& p, auto&) { p.gated = GatedActivation::SwiGlu; });
+  has("cannot be accumulated",
+      [](auto& p, auto&) { p.gated = GatedActivation::SwiGlu, p.gemm.n = 64, p.accumulate = true; });
+  has("gated_y is null", [](auto& p, auto& a) { p.gated = GatedActivation::GeGlu, p.gemm.n = 64, a.bias = nullptr; });
   has("groups of 16", [](auto& p, auto&) { p.gemm.group = 16, p.gemm.scales = ScaleLayout::SuperGroup; });
   has("multiple of 32", [](auto& p, auto&) { p.gemm.group = 48; });
-  has("int8, int4, int3 or int2", [](auto& p, auto&) { p.gemm.weight = ElementType::Float16; });
+  has("int8, int4, int3, int2 or ternary", [](auto& p, auto&) { p.gemm.weight = ElementType::Float16; });
   has("y_stride is 5", [](auto&, auto& a) { a.y_stride = 5; });
 }
 

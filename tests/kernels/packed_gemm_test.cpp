@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernel_test.h"
+#include "numerics/formats/element_codec.h"
 #include "numerics/half.h"
 #include "numerics/packing.h"
 
@@ -35,7 +36,7 @@ struct Case {
   std::vector<uint16_t> scales, mins;
   std::vector<float> row_scales, x_scales, bias;
   std::vector<uint8_t> group_scales, zeros, group_mins;
-  std::vector<int8_t> x_codes;
+  std::vector<int8_t> x_codes, values;
   std::vector<int32_t> x_sums;
   int64_t code_stride, y_stride, units;
 
@@ -60,7 +61,8 @@ struct Case {
                   .group_scales = group_scales.empty() ? nullptr : group_scales.data(),
                   .zeros = zeros.empty() ? nullptr : zeros.data(),
                   .mins = mins.empty() ? nullptr : mins.data(),
-                  .group_mins = group_mins.empty() ? nullptr : group_mins.data()},
+                  .group_mins = group_mins.empty() ? nullptr : group_mins.data(),
+                  .values = values.empty() ? nullptr : values.data()},
             .bias = problem.n % 2 == 1 ? bias.data() : nullptr,
             .y = y.data(),
             .y_stride = y_stride};
@@ -114,6 +116,12 @@ struct Case {
       g.factor = std::min(integer(1, 255 / top), 127 / std::max(g.zero, top - g.zero));
     row_.zeros.push_back(static_cast<uint8_t>(g.zero));
     row_.factors.push_back(static_cast<uint8_t>(g.factor));
+    if (p.scale_format != nullptr) {
+      const bool powers = p.scale_format->kind == ElementKind::PowerOfTwo;
+      row_.byte_scales.push_back(static_cast<uint8_t>(powers ? integer(110, 135) : integer(0, 0x7e)));
+      g.scale = static_cast<double>(decode(*p.scale_format, row_.byte_scales.back()));
+      return g;
+    }
     g.scale = f16_to_f32(row_.scales.back()) * (super ? factor(row_.signed_factors) : 1.0);
     g.minimum = p.minimums ? f16_to_f32(row_.mins.back()) * (super ? factor(row_.min_factors) : 1.0) : 0;
     return g;
@@ -127,6 +135,8 @@ struct Case {
     std::vector<uint8_t> rows(static_cast<size_t>(p.n * row_bytes(p.weight, p.k)));
     std::vector<uint8_t> row(static_cast<size_t>(p.k));
     std::vector<float> r;
+    for (int i = 0; p.listed && i < 16; ++i)
+      values.push_back(static_cast<int8_t>(i == 0 ? kLeastListed : i == 15 ? kMostListed : integer(-16, 15)));
     for (int64_t n = 0; n < p.n; ++n) {
       r.push_back(scale());
       Group g;
@@ -134,7 +144,8 @@ struct Case {
         if (k % group == 0) g = make_group(k, top);
         const int code = k % 17 == 0 ? top : k % 13 == 0 ? 0 : integer(0, top);
         row[static_cast<size_t>(k)] = static_cast<uint8_t>(p.weight == ElementType::Int8 ? code - 128 : code);
-        const double product = (code - g.zero) * g.factor * (grouped ? g.scale : static_cast<double>(r.back()));
+        const int units = p.listed ? values[static_cast<size_t>(code)] : (code - g.zero) * g.factor;
+        const double product = units * (grouped ? g.scale : 1.0) * (grouped && !p.listed ? 1.0f : r.back());
         w.push_back(product + g.minimum);
         magnitudes.push_back(std::fabs(product) + std::fabs(g.minimum));
       }
@@ -147,8 +158,9 @@ struct Case {
       interleave_groups(p.n, count, from.data(), to.data());
     };
     const int64_t halves = super ? (p.k + kSuperGroup - 1) / kSuperGroup : groups;
-    if (grouped) spread(scales, row_.scales, halves);
-    if (!grouped) spread(row_scales, r, 1);
+    if (grouped && p.scale_format == nullptr) spread(scales, row_.scales, halves);
+    if (!grouped || p.listed) spread(row_scales, r, 1);
+    if (p.scale_format != nullptr) spread(group_scales, row_.byte_scales, groups);
     if (p.scales == ScaleLayout::TwoLevel) spread(group_scales, row_.factors, groups);
     if (super) spread(group_scales, row_.signed_factors, groups);
     if (p.zero_points) spread(zeros, row_.zeros, groups);
@@ -158,7 +170,7 @@ struct Case {
 
   struct {
     std::vector<uint16_t> scales, mins;
-    std::vector<uint8_t> zeros, factors, signed_factors, min_factors;
+    std::vector<uint8_t> zeros, factors, signed_factors, min_factors, byte_scales;
   } row_;
   std::mt19937 random;
 };
@@ -185,9 +197,9 @@ void check_against_double(Case& c, const std::vector<float>& y) {
 
 std::vector<PackedGemmProblem> problems() {
   std::vector<PackedGemmProblem> list;
-  const int64_t sizes[][3] = {{1, 1, 1},    {1, 17, 33},   {1, 48, 576}, {2, 33, 100},  {3, 16, 64},
-                              {5, 40, 640}, {8, 31, 96},   {9, 64, 160}, {16, 32, 128}, {17, 19, 320},
-                              {33, 50, 70}, {129, 18, 64}, {300, 17, 96}};
+  const int64_t sizes[][3] = {{1, 1, 1},     {1, 17, 33},   {1, 48, 576}, {2, 33, 100},  {3, 16, 64},
+                              {5, 40, 640},  {6, 33, 96},   {7, 16, 160}, {8, 31, 96},   {9, 64, 160},
+                              {16, 32, 128}, {17, 19, 320}, {33, 50, 70}, {129, 18, 64}, {300, 17, 96}};
   for (const auto& size : sizes)
     for (const auto type : {ElementType::Int8, ElementType::Int4, ElementType::Int3, ElementType::Int2})
       for (const bool zeros : {false, true})
@@ -213,6 +225,21 @@ std::vector<PackedGemmProblem> problems() {
                               .minimums = minimums,
                               .activations = activations});
             }
+  const PackedGemmProblem listed[] = {{.scales = ScaleLayout::Row, .group = 0},
+                                      {.group = 32},
+                                      {.group = 64},
+                                      {.group = 32, .scale_format = &kE8m0},
+                                      {.group = 96, .scale_format = &kE8m0},
+                                      {.group = 16, .scale_format = &kE4m3},
+                                      {.group = 64, .scale_format = &kE4m3}};
+  for (const auto& size : sizes)
+    for (PackedGemmProblem p : listed)
+      for (const auto activations : {ActivationScales::Row, ActivationScales::Unit}) {
+        p.m = size[0], p.n = size[1], p.k = size[2];
+        p.listed = true;
+        p.activations = activations;
+        list.push_back(p);
+      }
   return list;
 }
 
@@ -418,7 +445,7 @@ TEST(PackedGemmTest, MalformedProblemsNameTheRule) {
   using P = PackedGemmProblem;
   using A = PackedGemmArgs;
   EXPECT_NE(message(good, [](P& p, A&) { p.group = 48; }).find("multiple of 32"), std::string::npos);
-  EXPECT_NE(message(good, [](P& p, A&) { p.weight = ElementType::Float16; }).find("int8, int4, int3 or int2"),
+  EXPECT_NE(message(good, [](P& p, A&) { p.weight = ElementType::Float16; }).find("int2 or ternary"),
             std::string::npos);
   EXPECT_NE(message(good, [](P& p, A&) { p.minimums = p.zero_points = true; }).find("without zero points"),
             std::string::npos);
@@ -428,6 +455,17 @@ TEST(PackedGemmTest, MalformedProblemsNameTheRule) {
   EXPECT_NE(message(good, [](P& p, A&) { p.scales = ScaleLayout::SuperGroup; }).find("w.group_scales"),
             std::string::npos);
   EXPECT_NE(message(good, [](P& p, A&) { p.k = 65537; }).find("65536"), std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.listed = p.zero_points = true; }).find("neither zero points"),
+            std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.listed = true; }).find("w.row_scales"), std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.scale_format = &kE8m0; }).find("listed"), std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.listed = true, p.scale_format = &kE5m2; }).find("e8m0 or e4m3"),
+            std::string::npos);
+  EXPECT_NE(message(good, [](P& p, A&) { p.listed = true, p.group = 16; }).find("multiple of 32"), std::string::npos);
+  const int8_t wide[16] = {16};
+  const float ones[16] = {};
+  EXPECT_NE(message(good, [&](P& p, A& a) { p.listed = true, a.w.values = wide, a.w.row_scales = ones; }).find("-16"),
+            std::string::npos);
   EXPECT_NE(message(good, [](P&, A& a) { a.x.sums = nullptr; }).find("x.sums"), std::string::npos);
   EXPECT_NE(message(good, [](P&, A& a) { a.x.code_stride = 96; }).find("code_stride is 96"), std::string::npos);
   EXPECT_EQ(message(good, [](P&, A&) {}), "no error");

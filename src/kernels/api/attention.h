@@ -26,6 +26,7 @@
 #include <span>
 #include <string>
 
+#include "kernels/api/elementwise.h"
 #include "kernels/api/table.h"
 #include "numerics/kv_layout.h"
 
@@ -47,8 +48,23 @@ struct KvView {
   const uint16_t* scales = nullptr;
 };
 
+/// The new tokens' rows as the projections give them, where attention is to do what comes before it: queries and keys
+/// turn by RoPE, in place, and keys and values go into the cache (the bits of rope and store_kv).
+struct AttentionAppend {
+  float* q = nullptr;  ///< [T, Hq, D]; all rows q_stride floats apart
+  float* k = nullptr;  ///< [T, Hkv, D]
+  const float* v = nullptr;
+  const float* angles = nullptr;  ///< [T, rope_row_floats(rotary_dim)], see elementwise.h
+  int64_t rotary_dim = 0;         ///< even, <= D
+  RopeStyle style = RopeStyle::Adjacent;
+  void* key_codes = nullptr;  ///< the cache again, to be written
+  void* value_codes = nullptr;
+  uint16_t* key_scales = nullptr;
+  uint16_t* value_scales = nullptr;
+};
+
 struct AttentionArgs {
-  const float* q = nullptr;  ///< [T, Hq, D] after RoPE, rows `q_stride` floats apart
+  const float* q = nullptr;  ///< [T, Hq, D] after RoPE, rows `q_stride` floats apart; unread with `append`
   int64_t q_stride = 0;
   KvView keys;
   KvView values;
@@ -56,6 +72,7 @@ struct AttentionArgs {
   float softmax_scale = 0;  ///< usually 1/sqrt(D); not negative
   float* out = nullptr;     ///< [T, Hq, D], rows `out_stride` floats apart
   int64_t out_stride = 0;
+  const AttentionAppend* append = nullptr;  ///< or null: the cache holds the new tokens and q is turned
 };
 
 std::string to_string(const AttentionProblem& problem);

@@ -50,6 +50,23 @@ std::string to_string(const RopeProblem& problem);
 KernelTable<RopeProblem, RopeArgs> rope_table();
 void rope(ExecContext& context, const RopeProblem& problem, const RopeArgs& args);
 
+/// RoPE's angles of neighbouring tokens, for the layers that share them. A token's row holds rope_row_floats: cosines,
+/// then at rotary_dim + 16 sines; HalfSplit: one a pair; Adjacent: one an element, the sine of a pair's first negated.
+struct RopeAnglesProblem {
+  int64_t tokens = 0;
+  int64_t rotary_dim = 0;  ///< even
+  RopeStyle style = RopeStyle::Adjacent;
+};
+struct RopeAnglesArgs {
+  int64_t start = 0;                          ///< position of the first token
+  const double* inverse_frequency = nullptr;  ///< [rotary_dim / 2]
+  float* rows = nullptr;                      ///< [tokens, rope_row_floats(rotary_dim)]
+};
+constexpr int64_t rope_row_floats(int64_t rotary_dim) { return 2 * (rotary_dim + 16); }
+std::string to_string(const RopeAnglesProblem& problem);
+KernelTable<RopeAnglesProblem, RopeAnglesArgs> rope_angles_table();
+void rope_angles(ExecContext& context, const RopeAnglesProblem& problem, const RopeAnglesArgs& args);
+
 /// y = act(gate) * up with act = SiLU (SwiGLU) or tanh-approximated GELU (GeGLU); Shazeer, arXiv:2002.05202. y may be
 /// gate where that is contiguous.
 enum class GatedActivation : uint8_t { SwiGlu, GeGlu };

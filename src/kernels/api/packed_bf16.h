@@ -8,8 +8,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "kernels/api/elementwise.h"
 #include "kernels/api/packed_gemm.h"
 
 namespace halftone::kernels {
@@ -26,28 +28,37 @@ constexpr int64_t bf16_tiled_index(int64_t k_total, int64_t m, int64_t k) {
 struct PackedBf16Problem {
   PackedGemmProblem gemm;   ///< sizes and weights, in groups of at least 32; `activations` plays no part
   bool accumulate = false;  ///< y += instead of y =, without bias
+  /// The first N/2 outputs of a token are gates and the others ups (SwiGLU, GeGLU): the result is act(gate) * up
+  /// rounded to bf16, [M, N/2] in tiles, which a next product reads as it is. N a multiple of 64, without bias or
+  /// accumulate.
+  std::optional<GatedActivation> gated = std::nullopt;
 };
 struct PackedBf16Args {
   const uint16_t* x = nullptr;  ///< bf16 [M, K] in tiles, zero past M and K; 64-byte aligned
   PackedWeightView w;
   const float* bias = nullptr;  ///< [N] or null
-  float* y = nullptr;           ///< [M, N], rows `y_stride` apart
+  float* y = nullptr;           ///< [M, N], rows `y_stride` apart; not with `gated`
   int64_t y_stride = 0;
+  uint16_t* gated_y = nullptr;  ///< bf16_tiled_size(M, N/2) values, 64-byte aligned; with `gated` only
 };
 std::string to_string(const PackedBf16Problem& problem);
 KernelTable<PackedBf16Problem, PackedBf16Args> packed_bf16_table();
 /// Runs the first entry that supports `problem`. Throws InvalidArgument for malformed problems or missing pointers.
 void packed_bf16(ExecContext& context, const PackedBf16Problem& problem, const PackedBf16Args& args);
 
-/// x to bf16 in tiles, to nearest even; a denormal result becomes zero, NaN and infinities stay what they are.
+/// x, or with `norm` its RMSNorm as rms_norm computes it, to bf16 in tiles, to nearest even; a denormal result becomes
+/// zero, NaN and infinities stay what they are.
 struct RoundActivationsProblem {
   int64_t rows = 0;
   int64_t k = 0;
+  bool norm = false;
 };
 struct RoundActivationsArgs {
   const float* x = nullptr;  ///< [rows, k], rows `x_stride` apart
   int64_t x_stride = 0;
-  uint16_t* y = nullptr;  ///< bf16_tiled_size(rows, k) values, all of them written
+  const float* norm_weight = nullptr;  ///< [k], or null for ones; with `norm` only
+  float epsilon = 0;                   ///< with `norm` only
+  uint16_t* y = nullptr;               ///< bf16_tiled_size(rows, k) values, all of them written
 };
 std::string to_string(const RoundActivationsProblem& problem);
 KernelTable<RoundActivationsProblem, RoundActivationsArgs> round_activations_table();

@@ -7,8 +7,10 @@
 //   y = sum_G s_x[m, G] * ( s_w[n, G] * sum_{k in G} c a + min[n, G] * sum_{k in G} a )
 // Sums of integers are exact int32. Every entry does the same float arithmetic in the order of K, so all instruction
 // sets give the same bits, for any M, thread count and position in the batch:
-//   fold of a unit   y = fma(sum, s_w * s_x, y); with minimums y = fma(fma(sum, s_w, min * sum_a), s_x, y)
+//   fold of a unit   y = fma(sum * s_w, s_x, y); with minimums y = fma(fma(sum, s_w, min * sum_a), s_x, y)
 //   fold of a group  (a scale a token) y = fma(sum, s_w, y), after y = fma(min, sum_a, y); times s_x at the end
+// Listed codes stand for c = values[code], so that E2M1 runs in integers as its doubled values; the half is in the row
+// scales, which multiply at the end, as does a tensor's scale above scales of one byte (NVFP4).
 // Where neither scale changes along K the whole sum is exact. ggml rounds min's s_x * sum_a to f16 for Q4_1 and Q5_1
 // (its Q8_1 blocks); here the sum stays exact.
 #pragma once
@@ -19,6 +21,7 @@
 
 #include "kernels/api/gemm.h"
 #include "kernels/api/table.h"
+#include "numerics/formats/element_format.h"
 #include "numerics/interleaved.h"
 
 namespace halftone::kernels {
@@ -35,12 +38,14 @@ struct PackedGemmProblem {
   int64_t m = 1;
   int64_t n = 0;
   int64_t k = 0;
-  ElementType weight = ElementType::Int4;   ///< Int8, Int4, Int3 or Int2
+  ElementType weight = ElementType::Int4;   ///< Int8, Int4, Int3, Int2; Ternary: symmetric, Row or Group
   ScaleLayout scales = ScaleLayout::Group;  ///< Row, Group, SuperGroup, or TwoLevel (not Int8)
   int64_t group = 32;        ///< a multiple of 32 (the last may be short); 16 or 32 with SuperGroup; 0 with Row
   bool zero_points = false;  ///< else the zero code is 128, 8, 4 or 2; with SuperGroup never
   bool minimums = false;  ///< Group and SuperGroup without zero points: the zero code is 0 (Int8: 128), and a minimum
                           ///< is added
+  bool listed = false;    ///< Int4 codes index 16 values; Row or Group, neither zero points nor minimums
+  const ElementFormat* scale_format = nullptr;  ///< listed, Group: scales are bytes, kE8m0 or kE4m3 (groups of 16 too)
   ActivationScales activations = ActivationScales::Row;
 };
 
@@ -50,13 +55,17 @@ std::string to_string(const PackedGemmProblem& problem);
 struct PackedWeightView {
   const uint8_t* codes = nullptr;     ///< interleaved_bytes(weight, N, K)
   const uint16_t* scales = nullptr;   ///< f16 [tiles][groups][16] for Group, [tiles][super-groups][16] for SuperGroup
-  const float* row_scales = nullptr;  ///< [tiles * 16], Row and TwoLevel
+  const float* row_scales = nullptr;  ///< [tiles * 16], Row, TwoLevel and all listed codes
   /// [tiles][groups][16]. TwoLevel: unsigned, code * scale < 256, and code - zero, times it, fits int8. SuperGroup: i8.
+  /// With a scale_format: its codes.
   const uint8_t* group_scales = nullptr;
   const uint8_t* zeros = nullptr;       ///< [tiles][groups][16] codes that mean zero; null when symmetric
   const uint16_t* mins = nullptr;       ///< f16, as `scales`; with minimums only
   const uint8_t* group_mins = nullptr;  ///< i8 [tiles][groups][16], SuperGroup with minimums only
+  const int8_t* values = nullptr;       ///< [16] in -16 .. 15, what listed codes stand for
 };
+
+inline constexpr int kLeastListed = -16, kMostListed = 15;
 
 /// int8 activations, as quantize_activations makes them: codes in -127..127.
 struct PackedActivationView {

@@ -37,6 +37,11 @@ template <int kTile>
 [[gnu::always_inline]] static inline void tile_load(const void* base, int64_t stride) {
   __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(base), "r"(stride) : "memory");
 }
+/// The same for rows that the first-level cache need not keep.
+template <int kTile>
+[[gnu::always_inline]] static inline void tile_load_streamed(const void* base, int64_t stride) {
+  __asm__ volatile("tileloaddt1 (%1,%2,1), %%tmm%c0" : : "i"(kTile), "r"(base), "r"(stride) : "memory");
+}
 template <int kTile>
 [[gnu::always_inline]] static inline void tile_store(void* base, int64_t stride) {
   __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)" : : "i"(kTile), "r"(base), "r"(stride) : "memory");

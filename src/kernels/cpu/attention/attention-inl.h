@@ -27,7 +27,7 @@ template <int Count>
 static void group_partials(const AttentionParams& p, const Rows& rows, const Block& block, const Scratch& scratch,
                            float* out) {
   Group<Count> g;
-  g.ahead = block.ahead;
+  g.keys_ahead = block.keys_ahead, g.values_ahead = block.values_ahead;
   g.any = {kKeyBlock, 0};
   for (int r = 0; r < Count; ++r) {
     const int64_t row = rows.row + r, token = row / p.ratio, head = rows.kv_head * p.ratio + row % p.ratio;
@@ -77,7 +77,7 @@ static Block load_block(const AttentionParams& p, int64_t kv_head, int64_t index
                         const Scratch& scratch) {
   const int64_t first = index * kKeyBlock, count = clamp_to_block(visible_end - first);
   const int64_t at = kv_head * p.head_bytes + first * p.token_bytes;
-  Block block{index, p.keys + at, p.values + at, p.format == KvFormat::Float32, 0};
+  Block block{index, p.keys + at, p.values + at, p.format == KvFormat::Float32, 0, 0};
   if (is_integer(p)) {
     const int64_t scale = kv_head * p.head_scales + 2 * first;
     load_scales(p.key_scales + scale, p.value_scales + scale, count, p.format == KvFormat::Int8 ? 128.0f : 0.0f,
@@ -85,8 +85,12 @@ static Block load_block(const AttentionParams& p, int64_t kv_head, int64_t index
   } else if (!block.floats && rows >= kWidenRows) {
     widen(block.keys, (count + 15) / 16 * 16 * p.dim, scratch.keys);
     widen(block.values, count * p.dim, scratch.values);
-    block = {index, reinterpret_cast<const unsigned char*>(scratch.keys),
-             reinterpret_cast<const unsigned char*>(scratch.values), true, 0};
+    block = {index,
+             reinterpret_cast<const unsigned char*>(scratch.keys),
+             reinterpret_cast<const unsigned char*>(scratch.values),
+             true,
+             0,
+             0};
   }
   return block;
 }
@@ -146,14 +150,17 @@ static void attention_tile(const AttentionParams& p, int64_t kv_head, int64_t to
     write_output(p, kv_head, row, states + (row - row_begin) * stride);
 }
 
-static void attention_block(const AttentionParams& p, int64_t kv_head, int64_t index, const int32_t* queries,
+static void attention_block(const AttentionParams& p, const AttentionUnit& unit, const int32_t* queries,
                             float* partials, float* memory) {
   const int64_t rows = p.tokens * p.ratio;
   const Scratch scratch = carve(memory, p.dim);
-  Block block = load_block(p, kv_head, index, p.start + p.tokens, rows, scratch);
-  if (rows <= kGroup) block.ahead = kKeyBlock * p.token_bytes;  // 10 to 30 % of a decode step beyond L2
+  Block block = load_block(p, unit.kv_head, unit.block, p.start + p.tokens, rows, scratch);
+  if (rows <= kGroup && unit.next_keys != nullptr) {  // 10 to 30 % of a decode step beyond L2
+    block.keys_ahead = reinterpret_cast<intptr_t>(unit.next_keys) - reinterpret_cast<intptr_t>(block.keys);
+    block.values_ahead = reinterpret_cast<intptr_t>(unit.next_values) - reinterpret_cast<intptr_t>(block.values);
+  }
   for (int64_t row = 0; row < rows; row += kGroup)
-    group_partials(p, {kv_head, row, 0, queries}, rows - row < kGroup ? rows - row : kGroup, block, scratch,
+    group_partials(p, {unit.kv_head, row, 0, queries}, rows - row < kGroup ? rows - row : kGroup, block, scratch,
                    partials + row * (p.dim + kPartialTail));
 }
 

@@ -1,7 +1,8 @@
 // Tables and launchers of attention: which kernel, and how its work is spread over threads.
 //
 // Few tokens (decode): one unit of work per sequence, key-value head and block of keys, all in one parallel loop; who
-// finishes the last block of a head merges its partials, always in block order.
+// finishes the last block of a head merges its partials, always in block order. With many heads a thread takes whole
+// ones, and appends their new tokens on the way.
 // Many tokens (prefill): one unit per key-value head and tile of tokens, long and short tiles alternating so that the
 // equal shares of the pool cost the same. Both give the same bits.
 // Prompts with bf16 products: the cache is packed in one parallel loop, then units as for prefill.
@@ -11,6 +12,7 @@
 
 #include <atomic>
 
+#include "kernels/cpu/attention/append.h"
 #include "kernels/cpu/attention/attention_kernel.h"
 #include "numerics/reference/attention.h"
 
@@ -26,13 +28,15 @@ int64_t attention_scratch_floats(int64_t dim, int64_t rows) {
 }
 
 int64_t prompt_scratch_bytes(int64_t dim, int64_t padded_rows) {
-  const int64_t row = dim * 6 + 16 * 4 + 4 + 2 * 8;        // query, accumulators, l, m, and the keys that it sees
-  return padded_rows * row + kPromptRows * kKeyBlock * 6;  // and scores and weights
+  // Query and accumulators, l twice, m and a count, the keys that it sees; scores and weights of a few steps.
+  const int64_t row = dim * 6 + 2 * 16 * 4 + 2 * 4 + 2 * 8;
+  return padded_rows * row + kPromptRows * (3 * 32 * 4 + 2 * 32 * 2 + 4);
 }
 
 namespace {
 
 constexpr int64_t kSplitTokens = 8;  // up to here keys are split over threads
+constexpr int64_t kWholeHeads = 4;   // for each thread: from here on heads are divided well enough
 constexpr int64_t kTileRows = 96;    // queries that share a loaded block
 // bf16 tiles pay from here on: measured 1.4 to 6 times as fast at 16 tokens, 3 to 5 times at 512 (Emerald Rapids).
 constexpr int64_t kPromptTokens = 16;
@@ -94,7 +98,7 @@ Rejection some_prompt(const AttentionBatchProblem& p) {
 }
 
 AttentionParams params_of(const AttentionProblem& problem, const AttentionArgs& args) {
-  return {.q = args.q,
+  return {.q = args.append != nullptr ? args.append->q : args.q,
           .q_stride = args.q_stride,
           .keys = static_cast<const unsigned char*>(args.keys.codes),
           .values = static_cast<const unsigned char*>(args.values.codes),
@@ -117,14 +121,22 @@ AttentionParams params_of(const AttentionProblem& problem, const AttentionArgs& 
 /// A sequence of few tokens in a parallel loop over blocks.
 struct SplitSequence {
   AttentionParams p;
-  int64_t first_block, blocks, units_end;  // units_end: of this sequence and those before it
-  float* partials;                         // [kv_heads][blocks][rows][dim + kPartialTail]
-  int32_t* queries;                        // [kv_heads][query words of all rows]
-  int32_t* left;                           // [kv_heads] blocks to do
+  const AttentionProblem* problem;
+  const AttentionArgs* args;
+  int64_t first_block, blocks;
+  int64_t heads_end, units_end;  // of this sequence and those before it
+  float* partials;               // [kv_heads][blocks][rows][dim + kPartialTail]
+  int32_t* queries;              // [kv_heads][query words of all rows]
+  int32_t* left;                 // [kv_heads] blocks to do
 
   int64_t rows() const { return p.tokens * p.ratio; }
   int64_t partial_floats() const { return rows() * (p.dim + kPartialTail); }
   int64_t query_words() const { return attention_query_words(p.dim, rows()); }
+  AttentionUnit unit(int64_t head, int64_t block) const { return {head, first_block + block, nullptr, nullptr}; }
+  /// Where the codes of a unit begin.
+  int64_t codes_at(const AttentionUnit& u) const {
+    return u.kv_head * p.head_bytes + u.block * kKeyBlock * p.token_bytes;
+  }
 };
 
 /// Hands out pieces of the workspace, each on a cache line of its own; without memory it only counts.
@@ -142,13 +154,13 @@ struct Carver {
 struct SplitPlan {
   std::span<SplitSequence> sequences;
   float* scratch;
-  int64_t scratch_floats, units;
+  int64_t scratch_floats, heads, units, dim;
 };
 
 /// Lays out the sequences of few tokens over `carver`, and describes them where it has memory.
 SplitPlan plan_split(std::span<const AttentionProblem> problems, std::span<const AttentionArgs> args, int threads,
                      Carver& carver) {
-  SplitPlan plan{{}, nullptr, 0, 0};
+  SplitPlan plan{};
   auto* described = carver.take<SplitSequence>(static_cast<int64_t>(problems.size()));
   size_t count = 0;
   for (size_t i = 0; i < problems.size(); ++i) {
@@ -156,12 +168,15 @@ SplitPlan plan_split(std::span<const AttentionProblem> problems, std::span<const
     if (problem.tokens > kSplitTokens) continue;
     SplitSequence s{};
     s.p = params_of(problem, args[i]);
+    s.problem = &problem, s.args = &args[i];
     s.first_block = problem.window > 0 ? std::max<int64_t>(0, problem.start - problem.window + 1) / kKeyBlock : 0;
     s.blocks = (problem.start + problem.tokens + kKeyBlock - 1) / kKeyBlock - s.first_block;
     s.partials = carver.take<float>(problem.kv_heads * s.blocks * s.partial_floats());
     s.queries = carver.take<int32_t>(problem.kv_heads * s.query_words());
     s.left = carver.take<int32_t>(problem.kv_heads);
+    s.heads_end = plan.heads += problem.kv_heads;
     s.units_end = plan.units += problem.kv_heads * s.blocks;
+    plan.dim = std::max(plan.dim, problem.head_dim);
     plan.scratch_floats = std::max(plan.scratch_floats, attention_scratch_floats(problem.head_dim, 0));
     if (described != nullptr) described[count++] = s;
   }
@@ -170,40 +185,81 @@ SplitPlan plan_split(std::span<const AttentionProblem> problems, std::span<const
   return plan;
 }
 
-void run_unit(const AttentionKernel& kernel, const SplitSequence& s, int64_t unit, float* scratch) {
-  const int64_t head = unit / s.blocks, block = unit % s.blocks;
-  float* partials = s.partials + head * s.blocks * s.partial_floats();
-  kernel.block(s.p, head, s.first_block + block, s.queries + head * s.query_words(),
-               partials + block * s.partial_floats(), scratch);
-  if (std::atomic_ref<int32_t>(s.left[head]).fetch_sub(1, std::memory_order_acq_rel) == 1)
-    kernel.merge(s.p, head, s.blocks, partials);
+/// The kernel of an instruction set.
+struct Kernels {
+  Isa isa;
+  const AttentionKernel& attention;
+};
+constexpr Kernels kAvx512 = {Isa::Avx512, avx512::kAttention};
+constexpr Kernels kAvx2 = {Isa::Avx2, avx2::kAttention};
+
+void prepare_head(const Kernels& kernels, const SplitSequence& s, int64_t head) {
+  if (s.args->append != nullptr) append_head(kernels.isa, *s.problem, *s.args, head, 0, s.p.tokens);
+  kernels.attention.prepare(s.p, head, 0, s.p.tokens, s.queries + head * s.query_words());
 }
 
-void run_split(ExecContext& context, const AttentionKernel& kernel, std::span<const AttentionProblem> problems,
+/// Computes a block, asking for what `next` of sequence `after` reads.
+void run_block(const Kernels& kernels, const SplitSequence& s, AttentionUnit unit, const SplitSequence& after,
+               const AttentionUnit& next, float* scratch) {
+  unit.next_keys = after.p.keys + after.codes_at(next);
+  unit.next_values = after.p.values + after.codes_at(next);
+  float* partials = s.partials + (unit.kv_head * s.blocks + unit.block - s.first_block) * s.partial_floats();
+  kernels.attention.block(s.p, unit, s.queries + unit.kv_head * s.query_words(), partials, scratch);
+}
+
+/// Heads [first, last) of all sequences, from appending their new tokens to their output.
+void run_heads(const Kernels& kernels, const SplitPlan& plan, int64_t first, int64_t last, float* scratch) {
+  size_t at = 0;
+  for (int64_t i = first; i < last; ++i) {
+    while (i >= plan.sequences[at].heads_end) ++at;
+    const SplitSequence& s = plan.sequences[at];
+    const int64_t head = i - (s.heads_end - s.problem->kv_heads);
+    const bool sequence_ends = i + 1 == s.heads_end;
+    const SplitSequence& after = sequence_ends && at + 1 < plan.sequences.size() ? plan.sequences[at + 1] : s;
+    const AttentionUnit next_head = after.unit(sequence_ends ? 0 : head + 1, 0);
+    prepare_head(kernels, s, head);
+    for (int64_t block = 0; block + 1 < s.blocks; ++block)
+      run_block(kernels, s, s.unit(head, block), s, s.unit(head, block + 1), scratch);
+    run_block(kernels, s, s.unit(head, s.blocks - 1), after, next_head, scratch);
+    kernels.attention.merge(s.p, head, s.blocks, s.partials + head * s.blocks * s.partial_floats());
+  }
+}
+
+/// Blocks [first, last) of all prepared heads; who finishes a head merges it.
+void run_blocks(const Kernels& kernels, const SplitPlan& plan, int64_t first, int64_t last, float* scratch) {
+  size_t at = 0;
+  for (int64_t i = first; i < last; ++i) {
+    while (i >= plan.sequences[at].units_end) ++at;
+    const SplitSequence& s = plan.sequences[at];
+    const int64_t units = s.problem->kv_heads * s.blocks, unit = i - (s.units_end - units);
+    const int64_t next = std::min(unit + 1, units - 1);
+    const int64_t head = unit / s.blocks;
+    run_block(kernels, s, s.unit(head, unit % s.blocks), s, s.unit(next / s.blocks, next % s.blocks), scratch);
+    if (std::atomic_ref<int32_t>(s.left[head]).fetch_sub(1, std::memory_order_acq_rel) == 1)
+      kernels.attention.merge(s.p, head, s.blocks, s.partials + head * s.blocks * s.partial_floats());
+  }
+}
+
+void run_split(ExecContext& context, const Kernels& kernels, std::span<const AttentionProblem> problems,
                std::span<const AttentionArgs> args) {
   Carver sizes{nullptr};
   const int threads = context.pool.threads();
   if (plan_split(problems, args, threads, sizes).units == 0) return;
   Carver carver{static_cast<unsigned char*>(context.workspace.reserve(sizes.used))};
   const SplitPlan plan = plan_split(problems, args, threads, carver);
-  int64_t begin = 0, dim = 0;
-  for (const SplitSequence& s : plan.sequences) {
-    const int64_t kv_heads = (s.units_end - begin) / s.blocks;
-    for (int64_t head = 0; head < kv_heads; ++head) {
-      kernel.prepare(s.p, head, 0, s.p.tokens, s.queries + head * s.query_words());
+  const int64_t grain = std::max<int64_t>(1, kInlineWork / (kKeyBlock * plan.dim));
+  const auto scratch = [&](int worker) { return plan.scratch + worker * plan.scratch_floats; };
+  if (plan.heads >= kWholeHeads * threads)
+    return context.pool.parallel_for(plan.heads, grain, [&](int64_t first, int64_t last, int worker) {
+      run_heads(kernels, plan, first, last, scratch(worker));
+    });
+  for (const SplitSequence& s : plan.sequences)
+    for (int64_t head = 0; head < s.problem->kv_heads; ++head) {
+      prepare_head(kernels, s, head);
       s.left[head] = static_cast<int32_t>(s.blocks);
     }
-    begin = s.units_end;
-    dim = std::max(dim, s.p.dim);
-  }
-  const int64_t grain = std::max<int64_t>(1, kInlineWork / (kKeyBlock * dim));
   context.pool.parallel_for(plan.units, grain, [&](int64_t first, int64_t last, int worker) {
-    size_t sequence = 0;
-    for (int64_t i = first; i < last; ++i) {
-      while (i >= plan.sequences[sequence].units_end) ++sequence;
-      run_unit(kernel, plan.sequences[sequence], i - (sequence == 0 ? 0 : plan.sequences[sequence - 1].units_end),
-               plan.scratch + worker * plan.scratch_floats);
-    }
+    run_blocks(kernels, plan, first, last, scratch(worker));
   });
 }
 
@@ -261,11 +317,12 @@ bool run_prompt(ExecContext& context, const AttentionParams& p, int64_t kv_heads
 }
 
 void run_prompts(ExecContext& context, const AttentionBatchProblem& problem, const AttentionBatchArgs& args) {
-  run_split(context, avx512::kAttention, problem.sequences, args.sequences);
+  run_split(context, kAvx512, problem.sequences, args.sequences);
   for (size_t i = 0; i < problem.sequences.size(); ++i) {
     const AttentionProblem& sequence = problem.sequences[i];
     if (sequence.tokens <= kSplitTokens) continue;
     const AttentionParams p = params_of(sequence, args.sequences[i]);
+    if (args.sequences[i].append != nullptr) append_all(context, Isa::Avx512, sequence, args.sequences[i]);
     if (needs_prompt(sequence).empty() && run_prompt(context, p, sequence.kv_heads)) continue;
     run_tiles(context, avx512::kAttention, p, sequence.kv_heads);
   }
@@ -275,20 +332,24 @@ void run_prompt_alone(ExecContext& context, const AttentionProblem& problem, con
   run_prompts(context, {{&problem, 1}}, {{&args, 1}});
 }
 
-template <const AttentionKernel& Kernel>
+template <const Kernels& kKernels>
 void run_batch(ExecContext& context, const AttentionBatchProblem& problem, const AttentionBatchArgs& args) {
-  run_split(context, Kernel, problem.sequences, args.sequences);
-  for (size_t i = 0; i < problem.sequences.size(); ++i)
-    if (problem.sequences[i].tokens > kSplitTokens)
-      run_tiles(context, Kernel, params_of(problem.sequences[i], args.sequences[i]), problem.sequences[i].kv_heads);
+  run_split(context, kKernels, problem.sequences, args.sequences);
+  for (size_t i = 0; i < problem.sequences.size(); ++i) {
+    const AttentionProblem& sequence = problem.sequences[i];
+    if (sequence.tokens <= kSplitTokens) continue;
+    if (args.sequences[i].append != nullptr) append_all(context, kKernels.isa, sequence, args.sequences[i]);
+    run_tiles(context, kKernels.attention, params_of(sequence, args.sequences[i]), sequence.kv_heads);
+  }
 }
 
-template <const AttentionKernel& Kernel>
+template <const Kernels& kKernels>
 void run(ExecContext& context, const AttentionProblem& problem, const AttentionArgs& args) {
-  run_batch<Kernel>(context, {{&problem, 1}}, {{&args, 1}});
+  run_batch<kKernels>(context, {{&problem, 1}}, {{&args, 1}});
 }
 
-void run_reference(ExecContext&, const AttentionProblem& problem, const AttentionArgs& args) {
+void run_reference(ExecContext& context, const AttentionProblem& problem, const AttentionArgs& args) {
+  if (args.append != nullptr) append_all(context, Isa::Scalar, problem, args);
   reference::attention({.tokens = problem.tokens,
                         .start = problem.start,
                         .heads = problem.heads,
@@ -296,7 +357,7 @@ void run_reference(ExecContext&, const AttentionProblem& problem, const Attentio
                         .head_dim = problem.head_dim,
                         .window = problem.window,
                         .format = problem.format,
-                        .q = args.q,
+                        .q = args.append != nullptr ? args.append->q : args.q,
                         .q_stride = args.q_stride,
                         .keys = args.keys.codes,
                         .key_scales = args.keys.scales,
@@ -314,15 +375,15 @@ void run_reference_batch(ExecContext& context, const AttentionBatchProblem& prob
 
 constexpr KernelEntry<AttentionProblem, AttentionArgs> kTable[] = {
     {"amx", Isa::Amx, needs_prompt, run_prompt_alone},
-    {"avx512", Isa::Avx512, needs_vectors, run<avx512::kAttention>},
-    {"avx2", Isa::Avx2, needs_vectors, run<avx2::kAttention>},
+    {"avx512", Isa::Avx512, needs_vectors, run<kAvx512>},
+    {"avx2", Isa::Avx2, needs_vectors, run<kAvx2>},
     {"reference", Isa::Scalar, malformed, run_reference},
 };
 
 constexpr KernelEntry<AttentionBatchProblem, AttentionBatchArgs> kBatchTable[] = {
     {"amx", Isa::Amx, some_prompt, run_prompts},
-    {"avx512", Isa::Avx512, any_sequence<needs_vectors>, run_batch<avx512::kAttention>},
-    {"avx2", Isa::Avx2, any_sequence<needs_vectors>, run_batch<avx2::kAttention>},
+    {"avx512", Isa::Avx512, any_sequence<needs_vectors>, run_batch<kAvx512>},
+    {"avx2", Isa::Avx2, any_sequence<needs_vectors>, run_batch<kAvx2>},
     {"reference", Isa::Scalar, any_sequence<malformed>, run_reference_batch},
 };
 
@@ -330,7 +391,16 @@ void check(const AttentionProblem& problem, const AttentionArgs& args) {
   if (const Rejection why = malformed(problem); !why.empty())
     throw InvalidArgument("attention {}: {}", to_string(problem), why);
   const bool scaled = bits_of(problem.format) <= 8;
-  const bool missing = args.q == nullptr || args.out == nullptr || args.keys.codes == nullptr ||
+  const AttentionAppend* append = args.append;
+  if (append != nullptr && (append->q == nullptr || append->k == nullptr || append->v == nullptr ||
+                            append->angles == nullptr || append->key_codes != args.keys.codes ||
+                            append->value_codes != args.values.codes || append->key_scales != args.keys.scales ||
+                            append->value_scales != args.values.scales || append->rotary_dim > problem.head_dim))
+    throw InvalidArgument(
+        "attention {}: what is appended needs q, k, v and angles of at most head_dim elements (rotary_dim is {}), and "
+        "the cache that attention reads",
+        to_string(problem), append->rotary_dim);
+  const bool missing = (append == nullptr && args.q == nullptr) || args.out == nullptr || args.keys.codes == nullptr ||
                        args.values.codes == nullptr ||
                        (scaled && (args.keys.scales == nullptr || args.values.scales == nullptr));
   if (missing)

@@ -47,6 +47,13 @@ int64_t attention_query_words(int64_t dim, int64_t rows);
 /// Floats of scratch that a worker needs, tiles of `rows` queries (tokens times ratio) included.
 int64_t attention_scratch_floats(int64_t dim, int64_t rows);
 
+/// A block of a head, and what its thread will read after it, to be asked for on the way; or null.
+struct AttentionUnit {
+  int64_t kv_head, block;
+  const unsigned char* next_keys;
+  const unsigned char* next_values;
+};
+
 /// One instance per instruction set. Row (token - token_begin) * ratio + head of a key-value head is a query.
 struct AttentionKernel {
   /// Prepares the queries of tokens [token_begin, token_end); a matter of the integer formats, nothing for floats.
@@ -54,14 +61,14 @@ struct AttentionKernel {
   /// Tokens [token_begin, token_end) of the heads of `kv_head`, from first block to output.
   void (*tile)(const AttentionParams& p, int64_t kv_head, int64_t token_begin, int64_t token_end, float* scratch);
   /// Partials of all tokens, prepared in `queries`, for one block: row r at partials + r * (dim + kPartialTail).
-  void (*block)(const AttentionParams& p, int64_t kv_head, int64_t block, const int32_t* queries, float* partials,
+  void (*block)(const AttentionParams& p, const AttentionUnit& unit, const int32_t* queries, float* partials,
                 float* scratch);
   /// Merges the partials [blocks][tokens * ratio] of `kv_head` into the first block's and writes the output.
   void (*merge)(const AttentionParams& p, int64_t kv_head, int64_t blocks, float* partials);
 };
 
 /// Rows of queries that the bf16 prompt kernel works on at a time.
-inline constexpr int kPromptRows = 32;
+inline constexpr int kPromptRows = 16;
 
 /// A prompt with bf16 products. First the blocks of keys that its queries see are packed to bf16 in the order that
 /// matrix instructions want, rows past the last key as zeros; then units of `tile_tokens` queries of a key-value head
@@ -71,7 +78,7 @@ struct PromptTask {
   int64_t first_head, heads;
   int64_t first_block, blocks;  ///< of kKeyBlock keys
   uint16_t* keys;               ///< [heads][blocks][kKeyBlock / 16][dim / 2][16 keys][2 elements]
-  uint16_t* values;             ///< [heads][blocks][kKeyBlock / 32][dim / 16][16][16 elements][2 keys]
+  uint16_t* values;             ///< [heads][blocks][kKeyBlock / 32][dim / 16][16][16 elements][2 keys, 16 apart]
   int64_t tile_tokens, tiles;
   int64_t padded_rows;  ///< tile_tokens * ratio rounded up to kPromptRows
 };

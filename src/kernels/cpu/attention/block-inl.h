@@ -70,7 +70,7 @@ struct Block {
   const unsigned char* keys;  ///< in the cache's format, or floats where `floats`
   const unsigned char* values;
   bool floats;
-  int64_t ahead;  ///< bytes to the next block, asked for while this one is read; or 0
+  int64_t keys_ahead, values_ahead;  ///< bytes to what is asked for while this block is read; or 0
 };
 
 /// Rows of a group: where their queries are, what they see, and where their partials go.
@@ -80,8 +80,8 @@ struct Group {
   const int32_t* prepared[Rows];
   float* out[Rows];
   Span spans[Rows];
-  int64_t ahead;  ///< of the block
-  Span any;       ///< from the first key that a row sees to the last
+  int64_t keys_ahead, values_ahead;  ///< of the block
+  Span any;                          ///< from the first key that a row sees to the last
 };
 
 }  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE

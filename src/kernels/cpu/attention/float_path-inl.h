@@ -43,14 +43,20 @@ template <int Rows, int Vectors, class T>
     for (int v = 0; v < Vectors; ++v) store(s + r * kKeyBlock + (v0 + v) * kLanes, acc[r][v]);
 }
 
+/// The vectors [v, end) of keys in tiles of kTile and, for the rest, of half as many again and again: a tile of one
+/// vector takes as long as the additions of a few rows wait for each other.
+template <int Rows, int kTile, class T>
+static void score_vectors(const float* const* q, const T* keys, int64_t dim, int64_t v, int64_t end, int64_t ahead,
+                          float* s) {
+  for (; v + kTile <= end; v += kTile) score_tile<Rows, kTile>(q, keys, dim, v, ahead, s);
+  if constexpr (kTile > 1) score_vectors<Rows, kTile / 2>(q, keys, dim, v, end, ahead, s);
+}
+
 template <int Rows, class T>
 static void score_rows(const Group<Rows>& g, const T* keys, int64_t dim, float* s) {
-  constexpr int kTile = 2 * kTileVectors<Rows>;
-  int64_t v = g.any.begin / kLanes;
-  const int64_t ahead = g.ahead / static_cast<int64_t>(sizeof(T));
-  const int64_t end = (g.any.end + kLanes - 1) / kLanes;
-  for (; v + kTile <= end; v += kTile) score_tile<Rows, kTile>(g.q, keys, dim, v, ahead, s);
-  for (; v < end; ++v) score_tile<Rows, 1>(g.q, keys, dim, v, ahead, s);
+  const int64_t ahead = g.keys_ahead / static_cast<int64_t>(sizeof(T));
+  const int64_t begin = g.any.begin / kLanes, end = (g.any.end + kLanes - 1) / kLanes;
+  score_vectors<Rows, 2 * kTileVectors<Rows>>(g.q, keys, dim, begin, end, ahead, s);
 }
 
 /// Turns scores into 2^(scale * score - m) inside `span` and 0 outside it; writes m and l.
@@ -106,20 +112,24 @@ template <int Rows, int Vectors, class T>
     for (int i = 0; i < Vectors; ++i) store(out[r] + d + i * kLanes, sums[r][i]);
 }
 
+/// The elements [d, dim) in tiles of kTile vectors, the rest as in score_vectors.
+template <int Rows, int kTile, class T>
+static void value_vectors(const float* p, const T* values, int64_t dim, Span keys, float* const* out, int64_t d,
+                          int64_t ahead) {
+  for (; d + kTile * kLanes <= dim; d += kTile * kLanes) value_tile<Rows, kTile>(p, values, dim, keys, out, d, ahead);
+  if constexpr (kTile > 1) value_vectors<Rows, kTile / 2>(p, values, dim, keys, out, d, ahead);
+}
+
 template <int Rows, class T>
 static void add_values(const float* p, const T* values, int64_t dim, Span keys, float* const* out, int64_t ahead) {
-  if (keys.empty()) return;
-  constexpr int kTile = 2 * kTileVectors<Rows>;
-  int64_t d = 0;
-  for (; d + kTile * kLanes <= dim; d += kTile * kLanes) value_tile<Rows, kTile>(p, values, dim, keys, out, d, ahead);
-  for (; d < dim; d += kLanes) value_tile<Rows, 1>(p, values, dim, keys, out, d, ahead);
+  if (!keys.empty()) value_vectors<Rows, 2 * kTileVectors<Rows>>(p, values, dim, keys, out, 0, ahead);
 }
 
 /// The rows of a group differ in their spans by few keys: what all see goes jointly, the ends row by row. Keys that a
 /// row does not see are not multiplied by 0, since rows past the cache's end may hold anything.
 template <int Rows, class T>
 static void weigh_values(const Group<Rows>& g, const float* p, const T* values, int64_t dim) {
-  const int64_t ahead = g.ahead / static_cast<int64_t>(sizeof(T));
+  const int64_t ahead = g.values_ahead / static_cast<int64_t>(sizeof(T));
   Span common = {0, kKeyBlock};
   for (int r = 0; r < Rows; ++r) {
     if (g.spans[r].begin > common.begin) common.begin = g.spans[r].begin;

@@ -52,7 +52,7 @@ static void int_scores(const Group<Rows>& g, const unsigned char* keys, int64_t 
     int32_t* out[Rows];
     for (int r = 0; r < Rows; ++r) out[r] = reinterpret_cast<int32_t*>(scores + r * kKeyBlock + v * kLanes);
     run(keys + v / kGroupVectors * 16 * token_bytes + v % kGroupVectors * 4 * kLanes, 64, vector_stride, 0, words,
-        g.ahead, g.prepared, out);
+        g.keys_ahead, g.prepared, out);
   };
   int64_t v = g.any.begin / 16 * kGroupVectors;
   const int64_t end = (g.any.end + 15) / 16 * kGroupVectors;
@@ -114,7 +114,7 @@ static void int_values(const Group<Rows>& g, const unsigned char* values, int64_
   const auto tile = [&](int64_t d, auto run) __attribute__((always_inline)) {
     int32_t* out[Rows];
     for (int r = 0; r < Rows; ++r) out[r] = scratch.sums + r * kMaxDim + d;
-    run(values + 4 * d, 4 * dim, 4 * kLanes, begin, end, g.ahead, operands, out);
+    run(values + 4 * d, 4 * dim, 4 * kLanes, begin, end, g.values_ahead, operands, out);
   };
   int64_t d = 0;
   for (; d + kTile * kLanes <= dim; d += kTile * kLanes) tile(d, dot_tile<Rows, kTile, kBits, true>);

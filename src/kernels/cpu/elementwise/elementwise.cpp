@@ -78,6 +78,38 @@ constexpr KernelEntry<RopeProblem, RopeArgs> kRope[] = {
     {"reference", Isa::Scalar, malformed, reference_rope},
 };
 
+// RoPE's angles
+
+Rejection malformed_angles(const RopeAnglesProblem& p) {
+  if (p.tokens < 1 || p.rotary_dim < 2 || p.rotary_dim % 2 != 0)
+    return fmt::format("tokens must be at least 1, rotary_dim {} even and at least 2", p.rotary_dim);
+  return {};
+}
+
+template <const ElementwiseKernel& Kernel>
+void run_rope_angles(ExecContext& context, const RopeAnglesProblem& p, const RopeAnglesArgs& a) {
+  static_assert(rope_row_floats(0) == 2 * kRopePad);
+  const int64_t floats = p.rotary_dim + kRopePad;
+  context.pool.parallel_for(p.tokens, grain_of(16 * p.rotary_dim), [&](int64_t begin, int64_t end, int) {
+    for (int64_t t = begin; t < end; ++t) {
+      float* row = a.rows + 2 * floats * t;
+      Kernel.rope_angles({row, row + floats, p.rotary_dim, p.style == RopeStyle::Adjacent}, a.start + t,
+                         a.inverse_frequency);
+    }
+  });
+}
+
+void reference_rope_angles(ExecContext&, const RopeAnglesProblem& p, const RopeAnglesArgs& a) {
+  reference::rope_angles(p.tokens, p.rotary_dim, p.style == RopeStyle::Adjacent, a.start, a.inverse_frequency, a.rows,
+                         rope_row_floats(p.rotary_dim));
+}
+
+constexpr KernelEntry<RopeAnglesProblem, RopeAnglesArgs> kRopeAngles[] = {
+    {"avx512", Isa::Avx512, malformed_angles, run_rope_angles<avx512::kElementwise>},
+    {"avx2", Isa::Avx2, malformed_angles, run_rope_angles<avx2::kElementwise>},
+    {"reference", Isa::Scalar, malformed_angles, reference_rope_angles},
+};
+
 // Gated activations
 
 template <const ElementwiseKernel& Kernel>
@@ -156,8 +188,14 @@ std::string to_string(const RopeProblem& p) {
                      p.style == RopeStyle::Adjacent ? "adjacent" : "half-split");
 }
 
+std::string to_string(const RopeAnglesProblem& p) {
+  return fmt::format("tokens={} rotary_dim={} {}", p.tokens, p.rotary_dim,
+                     p.style == RopeStyle::Adjacent ? "adjacent" : "half-split");
+}
+
 KernelTable<RmsNormProblem, RmsNormArgs> rms_norm_table() { return kRmsNorm; }
 KernelTable<RopeProblem, RopeArgs> rope_table() { return kRope; }
+KernelTable<RopeAnglesProblem, RopeAnglesArgs> rope_angles_table() { return kRopeAngles; }
 KernelTable<GatedProblem, GatedArgs> gated_table() { return kGated; }
 KernelTable<SoftmaxStatsProblem, SoftmaxStatsArgs> softmax_stats_table() { return kSoftmaxStats; }
 
@@ -173,6 +211,12 @@ void rope(ExecContext& context, const RopeProblem& p, const RopeArgs& a) {
         wanted);
   if (a.start < 0) throw InvalidArgument("rope {}: start {} must be at least 0", to_string(p), a.start);
   select(rope_table(), p, context.isa).run(context, p, a);
+}
+
+void rope_angles(ExecContext& context, const RopeAnglesProblem& p, const RopeAnglesArgs& a) {
+  check("rope_angles", p, malformed_angles(p), a.rows != nullptr && a.inverse_frequency != nullptr, 0, 0);
+  if (a.start < 0) throw InvalidArgument("rope_angles {}: start {} must be at least 0", to_string(p), a.start);
+  select(rope_angles_table(), p, context.isa).run(context, p, a);
 }
 
 void gated(ExecContext& context, const GatedProblem& p, const GatedArgs& a) {

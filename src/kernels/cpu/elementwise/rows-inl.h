@@ -2,19 +2,13 @@
 #pragma once
 
 #include "kernels/cpu/elementwise/elementwise_kernel.h"
-#include "kernels/cpu/simd-inl.h"
+#include "kernels/cpu/elementwise/gate-inl.h"
+#include "kernels/cpu/elementwise/norm-inl.h"
 
 namespace halftone::kernels::HALFTONE_ISA_NAMESPACE {
 
-/// The sum of squares is taken in double, so rows of 1e20 or 1e-20 are as exact as any; the rest costs three roundings.
 static void rms_norm(const float* x, const float* weight, int64_t k, float epsilon, float* y) {
-  D squares = zero_d();
-  for (int64_t i = 0; i < k; i += kLanes) {
-    const F v = k - i < kLanes ? load(x + i, k - i) : load(x + i);
-    squares = fma_halves(v, v, squares);
-  }
-  const __m128d mean = _mm_set_sd(sum(squares) / static_cast<double>(k) + static_cast<double>(epsilon));
-  const F inverse = set(static_cast<float>(1 / _mm_cvtsd_f64(_mm_sqrt_sd(mean, mean))));
+  const F inverse = inverse_rms(x, k, epsilon);
   for (int64_t i = 0; i < k; i += kLanes) {
     const int64_t n = k - i;
     F v = mul(load(x + i, n), inverse);
@@ -98,23 +92,10 @@ static void rope_rotate(const RopeRow& row, int64_t heads, int64_t head_dim, flo
   }
 }
 
-struct Silu {
-  static F exponent(F g) { return sub(zero(), g); }
-};
-struct GeluTanh {  // gelu_tanh(g) = g / (1 + exp(-2 z)), z = sqrt(2/pi) (g + 0.044715 g^3)
-  static F exponent(F g) {
-    constexpr float kTwoRoot = 1.5957691216057308f;
-    return mul(sub(zero(), g), fma(mul(g, g), set(0.044715f * kTwoRoot), set(kTwoRoot)));
-  }
-};
-
 template <class Activation>
 static void gated(int64_t n, const float* gate, const float* up, float* y) {
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const F g = load(gate + i, n - i);
-    const F sigmoid_inverse = add(set(1.0f), exp(Activation::exponent(g)));
-    store(y + i, mul(div(g, sigmoid_inverse), load(up + i, n - i)), n - i);
-  }
+  for (int64_t i = 0; i < n; i += kLanes)
+    store(y + i, gated<Activation>(load(gate + i, n - i), load(up + i, n - i)), n - i);
 }
 
 }  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE

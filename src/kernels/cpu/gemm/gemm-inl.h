@@ -30,6 +30,26 @@ struct WeightRows {
   int64_t stride;
 };
 
+/// Bytes of an element whose rows are asked for ahead of their use, 0 for the others: narrower codes are not bound by
+/// memory, and f32 may be a panel.
+template <Coding kCoding>
+inline constexpr int kAskedBytes = kCoding == Coding::Float16 || kCoding == Coding::BFloat16 ? 2
+                                   : kCoding == Coding::Int8 || kCoding == Coding::Float8    ? 1
+                                                                                             : 0;
+
+/// Asks for the elements [k, k + kUnit) of the next kCount rows: a few rows side by side are too short for the streams
+/// that the hardware finds by itself.
+template <Coding kCoding, int kUnit, int kCount>
+[[gnu::always_inline]] static inline void ask_ahead(const WeightRows& rows, int64_t k) {
+  constexpr int kBytes = kAskedBytes<kCoding> * kUnit;
+  unrolled<kCount>([&](int r) HALFTONE_INLINE {
+    unrolled<(kBytes + 63) / 64>([&](int line) HALFTONE_INLINE {
+      _mm_prefetch((const char*)(rows.base + (kCount + r) * rows.stride + k * kAskedBytes<kCoding> + 64 * line),
+                   _MM_HINT_T0);
+    });
+  });
+}
+
 template <int kCount>
 [[gnu::always_inline]] static inline void sum_lanes(const F* acc, float* out) {
   unrolled<(kCount + 3) / 4>([&](int block) HALFTONE_INLINE {
@@ -67,6 +87,7 @@ static void block(const GemmTask& t, const WeightRows& rows, int64_t m, int64_t 
     const int64_t end = (g + 1) * group < t.k ? (g + 1) * group : t.k;
     int64_t k = g * group;
     for (; k + kUnit <= end; k += kUnit) {
+      ask_ahead<kCoding, kUnit, NR>(rows, k);
       unrolled<kUnit / kLanes>([&](int i) HALFTONE_INLINE { step(k, i, kLanes, Constant<kUnit>{}); });
     }
     for (; k < end; k += kLanes) step(k, 0, end - k, Constant<kLanes>{});  // the end of a row
@@ -75,7 +96,7 @@ static void block(const GemmTask& t, const WeightRows& rows, int64_t m, int64_t 
   sum_lanes<MR * NR>(acc, sums);
   for (int p = 0; p < MR; ++p) {
     for (int r = 0; r < NR; ++r) {
-      const float sum = sums[p * NR + r];
+      const float sum = sums[p * NR + r] * t.unit;
       t.y[(m + p) * t.y_stride + n + r] = t.bias != nullptr ? sum + t.bias[n + r] : sum;
     }
   }

@@ -30,7 +30,7 @@ struct GemmTask {
   const uint8_t* scale_codes;   ///< [n, groups] indices into `scales`, or null
   float values[16];             ///< Listed4, and Listed2 four times over: what the codes are worth
   int float_shift;              ///< Float8: from the magnitude of a code to the bits of an f16 that is worth
-  float float_unit;             ///< 1 / float_unit of it
+  float unit;                   ///< what sums are multiplied with: for Float8 that power of two, else 1
   int default_zero;             ///< the code that means zero when `zeros` is null; Int8 codes counted from 0 (+128)
   const float* x;
   int64_t x_stride;

@@ -47,6 +47,7 @@ Rejection malformed(const GemmProblem& p) {
                                 : "floating-point weights have no scales: use none";
   }
   if (p.scales == ScaleLayout::SuperGroup) return "super_group scales are expanded to group scales";
+  if (p.weight == ElementType::Ternary) return "ternary codes are expanded to int2";
   const bool by_group = p.scales == ScaleLayout::Group || p.scales == ScaleLayout::TwoLevel;
   if (by_group && p.group < 1) return "group must be at least 1 with group or two_level scales";
   if (!by_group && p.group != 0) return "group must be 0 with none or row scales";
@@ -120,17 +121,20 @@ Coding coding_of(ElementType type) {
       return Coding::Int3;
     case ElementType::Int2:
       return Coding::Int2;
+    case ElementType::Ternary:  // malformed
+      break;
   }
   return Coding::Float32;
 }
 
 void set_coding(const GemmProblem& p, GemmTask& t) {
   t.coding = coding_of(p.weight);
+  t.unit = 1;
   if (p.format == nullptr) return;
   if (p.weight == ElementType::Int8) {
     t.coding = Coding::Float8;
     t.float_shift = float_shift(*p.format);
-    t.float_unit = std::ldexp(1.0f, 15 - p.format->bias);
+    t.unit = std::ldexp(1.0f, 15 - p.format->bias);
     return;
   }
   t.coding = p.weight == ElementType::Int4 ? Coding::Listed4 : Coding::Listed2;

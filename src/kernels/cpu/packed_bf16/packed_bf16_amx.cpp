@@ -1,12 +1,14 @@
 // The packed GEMM with bf16 activations on AMX: 32 tokens x 32 weight rows at a time, four tiles of f32 sums.
 //
-// The weights of two tiles and a part of K become bf16 in scratch once, in the order that the instruction wants, and
-// meet a chunk of tokens there; sums wait in y between parts of K. Activations lie in tiles already, so that all reads
-// of the inner loop run through memory in order.
+// A panel is two tiles of weights over a part of K, made bf16 in scratch once, where it meets a chunk of tokens. While
+// the matrix unit works on one panel, the vector unit expands the next and finishes the block of sums before
+// (Background), so that neither waits for the other. Activations lie in tiles already: all reads of the inner loop run
+// through memory in order, the panel from the first-level cache and the activations from the second.
 #define HALFTONE_ISA_NAMESPACE amx
 #include "kernels/cpu/amx-inl.h"
-#include "kernels/cpu/packed_bf16/packed_bf16_task.h"
-#include "kernels/cpu/packed_gemm/dot-inl.h"
+#include "kernels/cpu/elementwise/gate-inl.h"
+#include "kernels/cpu/elementwise/norm-inl.h"
+#include "kernels/cpu/packed_bf16/expand-inl.h"
 
 namespace halftone::kernels::amx {
 
@@ -17,88 +19,109 @@ constexpr int64_t kChunkBytes = int64_t{1} << 20;  // of activations, to stay in
 // Tile registers: sums of token tile i and weight tile j are 2 i + j.
 constexpr int kX = 4, kW = 6;
 
+bool is_gated(const PackedBf16Task& task) { return task.gated != Gating::None; }
+
 void configure() {
   TileConfig config;
   for (int i = 0; i < 8; ++i) config.set(i, 16, 64);
   config.load();
 }
 
-/// Words a0 b0 a1 b1 ... of a and b as bf16: a line of a right operand.
-[[gnu::always_inline]] inline I pair_line(F a, F b, I order) {
-  return _mm512_permutexvar_epi16(order, (I)_mm512_cvtne2ps_pbh(b, a));
-}
-
-I pair_order() {
-  alignas(64) uint16_t order[32];
-  for (int i = 0; i < 32; ++i) order[i] = static_cast<uint16_t>(i / 2 + i % 2 * 16);
-  return _mm512_load_si512(order);
-}
-
-/// A weight is code * scale + offset.
-struct GroupValues {
-  F scale, offset;
+struct Panel {
+  int64_t tile[2];
+  int tiles;
+  int64_t u0, units;
 };
 
-GroupValues values_of(const PackedTask& t, int64_t tile, int64_t u) {
-  const int64_t g = t.group_units == 1 ? u : u / t.group_units, at = (tile * t.groups + g) * 16;
-  const auto halves = [&](const uint16_t* values, const uint8_t* factors) {
-    if (!t.super) return load_half(values + at);
-    const F half = load_half(values + (tile * t.super_groups + g / t.groups_per_super) * 16);
-    return mul(half, to_float(load_signed_bytes(factors + at, 16)));
-  };
-  F scale = t.grouped ? halves(t.scales, t.group_scales) : load(t.row_scales + tile * 16);
-  if (t.two_level) scale = mul(scale, to_float(load_bytes(t.group_scales + at)));
-  const F zero = t.zeros != nullptr ? to_float(load_bytes(t.zeros + at)) : set(static_cast<float>(t.zero));
-  return {scale, fnma(zero, scale, t.mins != nullptr ? halves(t.mins, t.group_mins) : set(0.0f))};
-}
+/// The panels of a range of weight tiles, parts of K innermost. For gated outputs a panel is a tile of gates and the
+/// tile of their ups.
+struct Panels {
+  int64_t tile0, tile1, step, second, units, parts, part;
 
-/// A unit of four-bit codes. A code's bits under the exponent of 16 read as the float 16 + code.
-[[gnu::always_inline]] inline void expand_int4(const uint8_t* unit, const GroupValues& v, I order, uint8_t* out) {
-  const I mask = set_int(0x780000), sixteen = set_int(0x41800000);
-  const F offset = fnma(set(16.0f), v.scale, v.offset);
-  unrolled<4>([&](int i) HALFTONE_INLINE {
-    const I line = _mm512_loadu_si512(unit + 64 * i);
-    const auto value = [&](int nibble) HALFTONE_INLINE {
-      const I placed = nibble < 5 ? shift_left(line, 19 - 4 * nibble) : shift_right(line, 4 * nibble - 19);
-      return fma(as_float(_mm512_ternarylogic_epi32(placed, mask, sixteen, 0xEA)), v.scale, offset);
-    };
-    _mm512_store_si512(out + 128 * i, pair_line(value(0), value(2), order));
-    _mm512_store_si512(out + 128 * i + 64, pair_line(value(4), value(6), order));
-    _mm512_store_si512(out + 512 + 128 * i, pair_line(value(1), value(3), order));
-    _mm512_store_si512(out + 512 + 128 * i + 64, pair_line(value(5), value(7), order));
-  });
-}
+  Panels(const PackedBf16Task& task, int64_t begin, int64_t end)
+      : tile0(begin),
+        tile1(end),
+        step(is_gated(task) ? 1 : 2),
+        second(is_gated(task) ? task.packed.n / 32 : 1),
+        units(task.packed.units),
+        parts((units + kBf16PartUnits - 1) / kBf16PartUnits),
+        part((units + parts - 1) / parts) {}
 
-/// Units [u0, u1) of a weight tile as bf16, 1024 bytes each.
-template <ElementType kType>
-void expand(const PackedTask& t, int64_t tile, int64_t u0, int64_t u1, uint8_t* out) {
-  const I order = pair_order();
-  for (int64_t u = u0; u < u1; ++u, out += kTile) {
-    const GroupValues v = values_of(t, tile, u);
-    const uint8_t* unit = t.codes + (tile * t.units + u) * t.unit_bytes;
-    if constexpr (kType == ElementType::Int4) {
-      expand_int4(unit, v, order, out);
-      continue;
-    }
-    const UnitCodes w = unpack<kType>(unit);
-    unrolled<kUnitQuads>([&](int i) HALFTONE_INLINE {
-      const auto value = [&](int byte) HALFTONE_INLINE {
-        return fma(to_float(bit_and(shift_right(w.q[i], 8 * byte), set_int(255))), v.scale, v.offset);
-      };
-      _mm512_store_si512(out + 128 * i, pair_line(value(0), value(1), order));
-      _mm512_store_si512(out + 128 * i + 64, pair_line(value(2), value(3), order));
-    });
+  int64_t count() const { return (tile1 - tile0 + step - 1) / step * parts; }
+  Panel operator[](int64_t i) const {
+    const int64_t tile = tile0 + i / parts * step, u0 = i % parts * part;
+    const int64_t left = units - u0;
+    return {{tile, tile + second}, step == 1 || tile + 1 < tile1 ? 2 : 1, u0, left < part ? left : part};
   }
+};
+
+/// gate and up -> act(gate) * up as bf16, 16 values each.
+using GateRow = void (*)(const float* gate, const float* up, uint16_t* y);
+
+template <class Activation>
+void gate_row(const float* gate, const float* up, uint16_t* y) {
+  _mm256_store_si256(reinterpret_cast<__m256i*>(y),
+                     (__m256i)_mm512_cvtneps_pbh(gated<Activation>(load(gate), load(up))));
 }
 
-void expand(const PackedTask& t, int64_t tile, int64_t u0, int64_t u1, uint8_t* out) {
-  if (t.weight == ElementType::Int8) return expand<ElementType::Int8>(t, tile, u0, u1, out);
-  if (t.weight == ElementType::Int4) return expand<ElementType::Int4>(t, tile, u0, u1, out);
-  if (t.weight == ElementType::Int3) return expand<ElementType::Int3>(t, tile, u0, u1, out);
-  expand<ElementType::Int2>(t, tile, u0, u1, out);
-}
+/// Vector work that is done a little after every matrix product.
+class Background {
+ public:
+  explicit Background(const PackedBf16Task& task)
+      : task_(task),
+        expand_(expand_unit_of(task.packed.weight)),
+        gate_(task.gated == Gating::GeGlu ? gate_row<GeluTanh> : gate_row<Silu>),
+        gated_units_(task.packed.n / 64) {}
 
-/// Where a tile of sums lives between parts of K: in y, or in scratch at y's edges.
+  /// Expand `panel` into `out` in the course of `steps`.
+  void expand(const Panel& panel, uint8_t* out, int64_t steps) {
+    panel_ = panel, out_ = out, steps_ = steps;
+    total_ = left_ = panel.tiles * panel.units;
+    tile_ = u_ = credit_ = 0;
+  }
+  void expand_now(const Panel& panel, uint8_t* out) {
+    expand(panel, out, 1);
+    step();
+  }
+  /// Make the gated outputs of token pair `pair` and gate tile `tile` from four tiles of sums in the course of `steps`.
+  void gate(const float* sums, int64_t pair, int64_t tile, int64_t steps) {
+    sums_ = sums, row_ = 0, rows_a_step_ = (32 + steps - 1) / steps;
+    y_ = task_.gated_y + (2 * pair * gated_units_ + tile / 2) * 512 + tile % 2 * 16;
+  }
+  void finish_gates() { gate_rows(32); }
+
+  void step() {
+    gate_rows(row_ + rows_a_step_);
+    if (left_ == 0) return;
+    for (credit_ += total_; credit_ >= steps_; credit_ -= steps_) expand_next();
+  }
+
+ private:
+  void expand_next() {
+    expand_(task_.packed, panel_.tile[tile_], panel_.u0 + u_, out_ + (tile_ * kBf16PartUnits + u_) * kTile);
+    if (++u_ == panel_.units) u_ = 0, ++tile_;
+    --left_;
+  }
+  void gate_rows(int64_t end) {
+    for (; row_ < 32 && row_ < end; ++row_) {
+      const float* gate = sums_ + row_ / 16 * 512 + row_ % 16 * 16;
+      gate_(gate, gate + 256, y_ + row_ / 16 * gated_units_ * 512 + row_ % 16 * 32);
+    }
+  }
+
+  const PackedBf16Task& task_;
+  const ExpandUnit expand_;
+  const GateRow gate_;
+  const int64_t gated_units_;
+  Panel panel_ = {};
+  uint8_t* out_ = nullptr;
+  int64_t tile_ = 0, u_ = 0, total_ = 0, left_ = 0, credit_ = 0, steps_ = 1;
+  const float* sums_ = nullptr;
+  uint16_t* y_ = nullptr;
+  int64_t row_ = 32, rows_a_step_ = 0;
+};
+
+/// A tile of sums in memory.
 struct Sums {
   float* at;
   int64_t stride;  // bytes
@@ -107,43 +130,48 @@ struct Sums {
 /// What the sums of a block begin with.
 enum class Begin { Zero, Bias, Memory };
 
-template <int kSum>
-[[gnu::always_inline]] inline void begin_sums(Begin begin, const Sums& sums, const float* bias) {
-  if (begin == Begin::Zero) return tile_zero<kSum>();
-  if (begin == Begin::Bias) return tile_load<kSum>(bias, 0);  // the same line for every token
-  tile_load<kSum>(sums.at, sums.stride);
-}
-
 struct Block {
   const uint8_t* x[2];  ///< a token tile each
   const uint8_t* w[2];
   int64_t units;
-  Sums sums[4];
+  Begin begin;
+  Sums from[4], to[4];
   const float* bias[2];
 };
 
+template <int kSum>
+[[gnu::always_inline]] inline void begin_sums(const Block& b) {
+  if (b.begin == Begin::Zero) return tile_zero<kSum>();
+  if (b.begin == Begin::Bias) return tile_load<kSum>(b.bias[kSum % 2], 0);  // the same line for every token
+  tile_load<kSum>(b.from[kSum].at, b.from[kSum].stride);
+}
+
+template <int kSum>
+[[gnu::always_inline]] inline void end_sums(const Block& b) {
+  tile_store<kSum>(b.to[kSum].at, b.to[kSum].stride);
+}
+
 template <bool kTwoTiles>
-void multiply(const Block& b, Begin begin) {
-  begin_sums<0>(begin, b.sums[0], b.bias[0]);
-  begin_sums<2>(begin, b.sums[2], b.bias[0]);
-  if constexpr (kTwoTiles) begin_sums<1>(begin, b.sums[1], b.bias[1]);
-  if constexpr (kTwoTiles) begin_sums<3>(begin, b.sums[3], b.bias[1]);
+void multiply(const Block& b, Background& background) {
+  begin_sums<0>(b);
+  begin_sums<2>(b);
+  if constexpr (kTwoTiles) begin_sums<1>(b), begin_sums<3>(b);
   for (int64_t u = 0; u < b.units; ++u) {
-    tile_load<kX>(b.x[0] + u * kTile, 64);
+    tile_load_streamed<kX>(b.x[0] + u * kTile, 64);
     tile_load<kW>(b.w[0] + u * kTile, 64);
     tile_dot_bf16<0, kX, kW>();
-    tile_load<kX + 1>(b.x[1] + u * kTile, 64);
+    tile_load_streamed<kX + 1>(b.x[1] + u * kTile, 64);
     tile_dot_bf16<2, kX + 1, kW>();
     if constexpr (kTwoTiles) {
       tile_load<kW + 1>(b.w[1] + u * kTile, 64);
       tile_dot_bf16<1, kX, kW + 1>();
       tile_dot_bf16<3, kX + 1, kW + 1>();
     }
+    background.step();
   }
-  tile_store<0>(b.sums[0].at, b.sums[0].stride);
-  tile_store<2>(b.sums[2].at, b.sums[2].stride);
-  if constexpr (kTwoTiles) tile_store<1>(b.sums[1].at, b.sums[1].stride);
-  if constexpr (kTwoTiles) tile_store<3>(b.sums[3].at, b.sums[3].stride);
+  end_sums<0>(b);
+  end_sums<2>(b);
+  if constexpr (kTwoTiles) end_sums<1>(b), end_sums<3>(b);
 }
 
 /// Moves the part of a tile of sums that lies inside y between scratch and y.
@@ -155,68 +183,88 @@ void copy_edge(const PackedTask& t, int64_t m, int64_t tile, float* scratch, boo
   }
 }
 
-/// One pair of token tiles against one or two weight tiles, over the units [u0, u1) expanded at w.
-void run_block(const PackedBf16Task& task, int64_t pair, int64_t tile, int tiles, int64_t u0, int64_t u1, uint8_t* w,
-               float* edges) {
+/// One pair of token tiles against a panel expanded at w. Between parts of K and at y's edges, sums wait in `slot`.
+void run_block(const PackedBf16Task& task, int64_t pair, const Panel& panel, const uint8_t* w, float* slot,
+               Background& background) {
   const PackedTask& t = task.packed;
-  Block b{.units = u1 - u0};
+  const bool first = panel.u0 == 0, last = panel.u0 + panel.units == t.units;
+  Block b{.units = panel.units};
+  b.begin = !first || task.accumulate ? Begin::Memory : t.bias != nullptr ? Begin::Bias : Begin::Zero;
   alignas(64) float bias[2][16];
   bool edge[4] = {};
-  for (int j = 0; j < tiles; ++j) {
+  for (int j = 0; j < panel.tiles; ++j) {
     b.w[j] = w + j * kBf16PartUnits * kTile;
-    if (t.bias != nullptr) store(bias[j], load(t.bias + (tile + j) * 16, t.n - (tile + j) * 16));
+    if (b.begin == Begin::Bias) store(bias[j], load(t.bias + panel.tile[j] * 16, t.n - panel.tile[j] * 16));
     b.bias[j] = bias[j];
   }
-  const Begin begin = u0 > 0 || task.accumulate ? Begin::Memory : t.bias != nullptr ? Begin::Bias : Begin::Zero;
   for (int i = 0; i < 2; ++i) {
     const int64_t m = pair * 32 + 16 * i;
-    b.x[i] = reinterpret_cast<const uint8_t*>(task.x) + ((2 * pair + i) * t.units + u0) * kTile;
-    for (int j = 0; j < tiles; ++j) {
+    b.x[i] = reinterpret_cast<const uint8_t*>(task.x) + ((2 * pair + i) * t.units + panel.u0) * kTile;
+    for (int j = 0; j < panel.tiles; ++j) {
       const int s = 2 * i + j;
-      edge[s] = m + 16 > t.m || (tile + j + 1) * 16 > t.n;
-      b.sums[s] = edge[s] ? Sums{edges + 256 * s, 64} : Sums{t.y + m * t.y_stride + (tile + j) * 16, t.y_stride * 4};
-      if (edge[s] && begin == Begin::Memory) copy_edge(t, m, tile + j, b.sums[s].at, false);
+      const int64_t tile = panel.tile[j];
+      edge[s] = !is_gated(task) && (m + 16 > t.m || (tile + 1) * 16 > t.n);
+      const Sums here = {slot + 256 * s, 64};
+      const Sums there = edge[s] || is_gated(task) ? here : Sums{t.y + m * t.y_stride + tile * 16, t.y_stride * 4};
+      b.from[s] = first ? there : here;
+      b.to[s] = last ? there : here;
+      if (edge[s] && first && task.accumulate) copy_edge(t, m, tile, here.at, false);
     }
   }
-  tiles > 1 ? multiply<true>(b, begin) : multiply<false>(b, begin);
+  panel.tiles > 1 ? multiply<true>(b, background) : multiply<false>(b, background);
+  if (!last) return;
   for (int s = 0; s < 4; ++s)
-    if (edge[s]) copy_edge(t, pair * 32 + s / 2 * 16, tile + s % 2, b.sums[s].at, true);
+    if (edge[s]) copy_edge(t, pair * 32 + s / 2 * 16, panel.tile[s % 2], b.to[s].at, true);
 }
 
 }  // namespace
 
 void packed_bf16(const PackedBf16Task& task, int64_t pair0, int64_t pair1, int64_t tile0, int64_t tile1,
                  void* scratch) {
-  const PackedTask& t = task.packed;
+  const int64_t units = task.packed.units, fitting = kChunkBytes / (units * 2 * kTile);
+  const int64_t chunk = fitting < 1 ? 1 : fitting < kBf16ChunkPairs ? fitting : kBf16ChunkPairs;
+  const Panels panels(task, tile0, tile1);
   auto* w = static_cast<uint8_t*>(scratch);
-  auto* edges = reinterpret_cast<float*>(w + 2 * kBf16PartUnits * kTile);
-  const int64_t fitting = kChunkBytes / (t.units * 2 * kTile), chunk = fitting < 1 ? 1 : fitting;
+  uint8_t* const buffers[2] = {w, w + kBf16PanelBytes};
+  auto* slots = reinterpret_cast<float*>(w + 2 * kBf16PanelBytes);
+  Background background(task);
   configure();
+  background.expand_now(panels[0], buffers[0]);
+  int64_t done = 0;  // panels
   for (int64_t begin = pair0; begin < pair1; begin += chunk) {
     const int64_t end = begin + chunk < pair1 ? begin + chunk : pair1;
-    for (int64_t tile = tile0; tile < tile1; tile += 2) {
-      const int tiles = tile + 1 < tile1 ? 2 : 1;
-      for (int64_t u0 = 0; u0 < t.units; u0 += kBf16PartUnits) {
-        const int64_t u1 = u0 + kBf16PartUnits < t.units ? u0 + kBf16PartUnits : t.units;
-        for (int j = 0; j < tiles; ++j) expand(t, tile + j, u0, u1, w + j * kBf16PartUnits * kTile);
-        for (int64_t pair = begin; pair < end; ++pair) run_block(task, pair, tile, tiles, u0, u1, w, edges);
+    for (int64_t i = 0; i < panels.count(); ++i, ++done) {
+      const Panel panel = panels[i];
+      const bool more = i + 1 < panels.count() || end < pair1;
+      if (more)
+        background.expand(panels[(i + 1) % panels.count()], buffers[(done + 1) % 2], (end - begin) * panel.units);
+      for (int64_t pair = begin; pair < end; ++pair) {
+        // With one part of K two slots take turns: the background reads one while the other fills.
+        float* slot = slots + 1024 * (panels.parts > 1 ? pair - begin : (pair - begin) % 2);
+        run_block(task, pair, panel, buffers[done % 2], slot, background);
+        if (!is_gated(task) || panel.u0 + panel.units < units) continue;
+        background.finish_gates();
+        background.gate(slot, pair, panel.tile[0], panel.units);
       }
     }
   }
+  background.finish_gates();
   tile_release();
 }
 
-void round_tile(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t tile, uint16_t* y) {
-  const int64_t units = (k + 31) / 32;
-  y += tile * units * 512;
+void round_tile(const RoundTask& t, int64_t tile) {
+  const int64_t units = (t.k + 31) / 32;
+  uint16_t* y = t.y + tile * units * 512;
   for (int64_t r = 0; r < 16; ++r) {
-    const int64_t row = tile * 16 + r, length = row < rows ? k : 0;
-    const float* from = x + (row < rows ? row * x_stride : 0);
-    for (int64_t u = 0; u < units; ++u) {
-      const int64_t left = length - u * 32;
-      const F a = load(from + u * 32, left), b = load(from + u * 32 + 16, left - 16);
-      _mm512_store_si512(y + u * 512 + r * 32, (I)_mm512_cvtne2ps_pbh(b, a));
-    }
+    const int64_t row = tile * 16 + r, length = row < t.rows ? t.k : 0;
+    const float* x = t.x + (row < t.rows ? row * t.x_stride : 0);
+    const F inverse = t.norm && length > 0 ? inverse_rms(x, length, t.epsilon) : set(1.0f);
+    const auto value = [&](int64_t i) HALFTONE_INLINE {
+      const F v = mul(load(x + i, length - i), inverse);
+      return t.norm_weight != nullptr ? mul(v, load(t.norm_weight + i, length - i)) : v;
+    };
+    for (int64_t u = 0; u < units; ++u)
+      _mm512_store_si512(y + u * 512 + r * 32, (I)_mm512_cvtne2ps_pbh(value(u * 32 + 16), value(u * 32)));
   }
 }
 

@@ -5,23 +5,41 @@
 
 namespace halftone::kernels {
 
+enum class Gating : uint8_t { None, SwiGlu, GeGlu };
+
 /// The weights and outputs of `packed`, with bf16 activations in tiles.
 struct PackedBf16Task {
   PackedTask packed;
   const uint16_t* x;
   bool accumulate;
+  Gating gated;  ///< with it, outputs are tiles of bf16 in gated_y instead of y
+  uint16_t* gated_y;
 };
 
-/// Units of K whose weights are expanded at a time: two tiles of them, 32 KiB, stay in the first-level cache.
+/// Activations to be rounded; see kernels/api/packed_bf16.h.
+struct RoundTask {
+  const float* x;
+  int64_t x_stride, rows, k;
+  bool norm;
+  const float* norm_weight;
+  float epsilon;
+  uint16_t* y;
+};
+
+/// Units of K whose weights are expanded at a time: two tiles of them stay in the first-level cache.
 constexpr int64_t kBf16PartUnits = 18;
-/// Scratch of a worker: the expanded weights of two tiles, and four tiles of sums at the edges of y.
-constexpr int64_t kBf16ScratchBytes = 2 * kBf16PartUnits * 1024 + 4 * 1024;
+constexpr int64_t kBf16PanelBytes = 2 * kBf16PartUnits * 1024;
+/// Pairs of token tiles that meet a panel before the next, at most.
+constexpr int64_t kBf16ChunkPairs = 32;
+/// Scratch of a worker: two panels, one in use and one in the making, and four tiles of sums for each pair.
+constexpr int64_t kBf16ScratchBytes = 2 * kBf16PanelBytes + kBf16ChunkPairs * 4096;
 
 namespace amx {
-/// Pairs of token tiles [pair0, pair1) against the weight tiles [tile0, tile1).
+/// Pairs of token tiles [pair0, pair1) against the weight tiles [tile0, tile1), with gating against the gates' tiles
+/// [tile0, tile1) and those of their ups.
 void packed_bf16(const PackedBf16Task& task, int64_t pair0, int64_t pair1, int64_t tile0, int64_t tile1, void* scratch);
 /// Token tile `tile` of x, rows past `rows` and elements past k as zeros.
-void round_tile(const float* x, int64_t x_stride, int64_t rows, int64_t k, int64_t tile, uint16_t* y);
+void round_tile(const RoundTask& task, int64_t tile);
 }  // namespace amx
 
 }  // namespace halftone::kernels

@@ -1,6 +1,8 @@
 // The tables of the packed bf16 GEMM and of rounding its activations, their checks, and how a call is split over
 // threads: over tokens, so that a core meets the activations that it made itself, or over weight rows where tokens are
 // few.
+#include <vector>
+
 #include "kernels/api/packed_bf16.h"
 #include "kernels/cpu/packed_bf16/packed_bf16_task.h"
 #include "kernels/cpu/packed_gemm/packed_weights.h"
@@ -13,6 +15,9 @@ constexpr int64_t kMinPairs = 4;  // of a thread: with fewer, expanding all weig
 
 Rejection supports(const PackedBf16Problem& p) {
   if (p.gemm.group > 0 && p.gemm.group < kUnitLength) return "groups of 16 are for packed_gemm";
+  if (p.gemm.listed) return "listed codes are for packed_gemm";
+  if (p.gated && p.gemm.n % 64 != 0) return "gated outputs need n, gates and ups together, to be a multiple of 64";
+  if (p.gated && p.accumulate) return "gated outputs cannot be accumulated";
   return malformed(p.gemm);
 }
 
@@ -20,16 +25,18 @@ void validate(const PackedBf16Problem& p, const PackedBf16Args& a) {
   if (const Rejection why = supports(p); !why.empty()) throw InvalidArgument("packed_bf16 {}: {}", to_string(p), why);
   require_pointer(a.x, "x", p.gemm);
   require_weights(p.gemm, a.w);
+  if (a.bias != nullptr && (p.accumulate || p.gated))
+    throw InvalidArgument("packed_bf16 {}: a bias excludes accumulate and gated outputs; add it apart", to_string(p));
+  if (p.gated) return require_pointer(a.gated_y, "gated_y", p.gemm);
   require_pointer(a.y, "y", p.gemm);
-  if (p.accumulate && a.bias != nullptr)
-    throw InvalidArgument("packed_bf16 {}: accumulate and a bias exclude each other; add one of them apart",
-                          to_string(p));
   if (p.gemm.m > 1 && a.y_stride < p.gemm.n)
     throw InvalidArgument("packed_bf16 {}: y_stride is {}; it must be at least n", to_string(p), a.y_stride);
 }
 
 PackedBf16Task make_task(const PackedBf16Problem& p, const PackedBf16Args& a) {
-  PackedBf16Task task{.packed = weight_task(p.gemm, a.w), .x = a.x, .accumulate = p.accumulate};
+  const Gating gating = !p.gated ? Gating::None : *p.gated == GatedActivation::SwiGlu ? Gating::SwiGlu : Gating::GeGlu;
+  PackedBf16Task task = {
+      .packed = weight_task(p.gemm, a.w), .x = a.x, .accumulate = p.accumulate, .gated = gating, .gated_y = a.gated_y};
   task.packed.bias = a.bias;
   task.packed.y = a.y, task.packed.y_stride = a.y_stride;
   return task;
@@ -40,7 +47,7 @@ void run_amx(ExecContext& context, const PackedBf16Problem& p, const PackedBf16A
   const int threads = context.pool.threads();
   auto* memory = static_cast<uint8_t*>(context.workspace.reserve(static_cast<size_t>(threads * kBf16ScratchBytes)));
   const auto scratch = [&](int worker) { return memory + worker * kBf16ScratchBytes; };
-  const int64_t tiles = tiles_of(p.gemm.n), pairs = (p.gemm.m + 31) / 32;
+  const int64_t tiles = p.gated ? p.gemm.n / 32 : tiles_of(p.gemm.n), pairs = (p.gemm.m + 31) / 32;
   if (pairs >= kMinPairs * threads) {
     context.pool.parallel_for(pairs, context.pool.whole_share(pairs), [&](int64_t begin, int64_t end, int worker) {
       amx::packed_bf16(task, begin, end, 0, tiles, scratch(worker));
@@ -54,6 +61,8 @@ void run_amx(ExecContext& context, const PackedBf16Problem& p, const PackedBf16A
 
 void run_reference(ExecContext& context, const PackedBf16Problem& p, const PackedBf16Args& a) {
   const reference::PackedWeights weights = reference_weights(p.gemm, a.w);
+  if (p.gated)
+    return reference::packed_bf16_gated(a.x, p.gemm.m, weights, *p.gated == GatedActivation::GeGlu, a.gated_y);
   context.pool.parallel_for(p.gemm.n, 1, [&](int64_t begin, int64_t end, int) {
     reference::packed_bf16(a.x, p.gemm.m, weights, begin, end, a.bias, p.accumulate, a.y, a.y_stride);
   });
@@ -69,14 +78,19 @@ Rejection malformed_rows(const RoundActivationsProblem& p) {
 }
 
 void round_amx(ExecContext& context, const RoundActivationsProblem& p, const RoundActivationsArgs& a) {
+  const RoundTask task = {a.x, a.x_stride, p.rows, p.k, p.norm, p.norm ? a.norm_weight : nullptr, a.epsilon, a.y};
   // By pairs of tiles, as the product splits its tokens.
   context.pool.parallel_for((p.rows + 31) / 32, 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t tile = 2 * begin; tile < 2 * end; ++tile) amx::round_tile(a.x, a.x_stride, p.rows, p.k, tile, a.y);
+    for (int64_t tile = 2 * begin; tile < 2 * end; ++tile) amx::round_tile(task, tile);
   });
 }
 
-void round_reference(ExecContext&, const RoundActivationsProblem& p, const RoundActivationsArgs& a) {
-  reference::round_activations(a.x, a.x_stride, p.rows, p.k, a.y);
+void round_reference(ExecContext& context, const RoundActivationsProblem& p, const RoundActivationsArgs& a) {
+  if (!p.norm) return reference::round_activations(a.x, a.x_stride, p.rows, p.k, a.y);
+  std::vector<float> normed(static_cast<size_t>(p.rows * p.k));
+  rms_norm_table().back().run(context, {.rows = p.rows, .k = p.k},
+                              {a.x, a.x_stride, a.norm_weight, a.epsilon, normed.data(), p.k});
+  reference::round_activations(normed.data(), p.k, p.rows, p.k, a.y);
 }
 
 constexpr KernelEntry<RoundActivationsProblem, RoundActivationsArgs> kRoundEntries[] = {
@@ -87,7 +101,7 @@ constexpr KernelEntry<RoundActivationsProblem, RoundActivationsArgs> kRoundEntri
 }  // namespace
 
 std::string to_string(const PackedBf16Problem& p) {
-  return to_string(p.gemm) + (p.accumulate ? " in bf16, accumulate" : " in bf16");
+  return to_string(p.gemm) + " in bf16" + (p.accumulate ? ", accumulate" : "") + (p.gated ? ", gated" : "");
 }
 
 KernelTable<PackedBf16Problem, PackedBf16Args> packed_bf16_table() { return kEntries; }
@@ -97,7 +111,9 @@ void packed_bf16(ExecContext& context, const PackedBf16Problem& problem, const P
   select(packed_bf16_table(), problem, context.isa).run(context, problem, args);
 }
 
-std::string to_string(const RoundActivationsProblem& p) { return fmt::format("rows={} k={}", p.rows, p.k); }
+std::string to_string(const RoundActivationsProblem& p) {
+  return fmt::format("rows={} k={}{}", p.rows, p.k, p.norm ? " of the RMSNorm" : "");
+}
 
 KernelTable<RoundActivationsProblem, RoundActivationsArgs> round_activations_table() { return kRoundEntries; }
 

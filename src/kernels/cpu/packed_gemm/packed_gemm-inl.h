@@ -10,17 +10,22 @@
 
 namespace halftone::kernels::HALFTONE_ISA_NAMESPACE {
 
-enum class WeightScales { Row, Group, TwoLevel, SuperGroup, SuperHalves };
+/// Powers: a byte of E8M0 a group; Floats, FloatHalves: a byte of E4M3. Halves are groups of half a unit.
+enum class WeightScales { Row, Group, TwoLevel, SuperGroup, SuperHalves, Powers, Floats, FloatHalves };
 enum class WeightOffsets { None, Zeros, Minimums };
 
 /// What a kernel is made for.
-template <ElementType kElement, WeightScales kScale, WeightOffsets kOffset, bool kUnitScale>
+template <ElementType kElement, WeightScales kScale, WeightOffsets kOffset, bool kUnitScale, bool kList = false>
 struct Kind {
   static constexpr ElementType kType = kElement;
+  static constexpr bool kListed = kList;
   static constexpr bool kTwoLevel = kScale == WeightScales::TwoLevel;
-  static constexpr bool kHalves = kScale == WeightScales::SuperHalves;
-  static constexpr bool kSuper = kHalves || kScale == WeightScales::SuperGroup;
-  static constexpr bool kGrouped = kSuper || kScale == WeightScales::Group;
+  static constexpr bool kHalves = kScale == WeightScales::SuperHalves || kScale == WeightScales::FloatHalves;
+  static constexpr bool kSuper = kScale == WeightScales::SuperHalves || kScale == WeightScales::SuperGroup;
+  static constexpr bool kPowers = kScale == WeightScales::Powers;
+  static constexpr bool kBytes = kPowers || kScale == WeightScales::Floats || kScale == WeightScales::FloatHalves;
+  static constexpr bool kGrouped = kSuper || kBytes || kScale == WeightScales::Group;
+  static constexpr bool kRowScales = !kGrouped || kListed;
   static constexpr bool kZeros = kOffset == WeightOffsets::Zeros;
   static constexpr bool kMinimums = kOffset == WeightOffsets::Minimums;
   static constexpr bool kUnitScales = kUnitScale;
@@ -55,7 +60,10 @@ template <class K>
 [[gnu::always_inline]] static inline GroupConstants constants(const PackedTask& t, int64_t tile, int lane, int64_t g) {
   const int64_t at = (tile * t.groups + g) * 16 + lane;
   GroupConstants c;
-  if constexpr (K::kGrouped) c.scale = group_floats<K>(t, t.scales, t.group_scales, tile, lane, g);
+  if constexpr (K::kBytes)
+    c.scale = byte_scales<K::kPowers>(t.group_scales + at);
+  else if constexpr (K::kGrouped)
+    c.scale = group_floats<K>(t, t.scales, t.group_scales, tile, lane, g);
   if constexpr (K::kMinimums) c.minimum = group_floats<K>(t, t.mins, t.group_mins, tile, lane, g);
   if constexpr (K::kZeros) c.zero = sub_int(load_bytes(t.zeros + at), set_int(kTakenOff<K::kType>));
   if constexpr (K::kTwoLevel) c.factor = load_bytes(t.group_scales + at);
@@ -90,7 +98,7 @@ template <class K>
     real = fma(c.minimum, inputs, real);
   }
   if constexpr (!K::kUnitScales) return fma(value, c.scale, real);
-  return fma(value, K::kGrouped ? mul(c.scale, set(input)) : set(input), real);
+  return fma(K::kGrouped ? mul(value, c.scale) : value, set(input), real);
 }
 
 /// y = value * scales + bias for kLanes rows of a tile, tokens [m, m + kRows).
@@ -100,7 +108,7 @@ static inline void write(const PackedTask& t, int64_t m, int64_t n, const F* val
   if (left <= 0) return;
   for (int r = 0; r < kRows; ++r) {
     F scale = K::kUnitScales ? set(1.0f) : set(t.x_scales[m + r]);
-    if constexpr (!K::kGrouped) scale = mul(load(t.row_scales + n), scale);
+    if constexpr (K::kRowScales) scale = mul(load(t.row_scales + n), scale);
     F y = mul(values[r], scale);
     if (t.bias != nullptr) y = add(y, load(t.bias + n, left));
     store(t.y + (m + r) * t.y_stride + n, y, left);
@@ -111,7 +119,7 @@ static inline void write(const PackedTask& t, int64_t m, int64_t n, const F* val
 template <class K, int kRows>
 static void lane_block(const PackedTask& t, int64_t m, int64_t tile, int lane) {
   constexpr int kQuads = kUnitQuads / K::kParts;
-  const uint8_t* codes = t.codes + tile * t.units * t.unit_bytes + 4 * lane;
+  const uint8_t* codes = t.codes + tile * t.tile_bytes + 4 * lane;
   const int8_t* x = t.x + m * t.x_stride;
   const int32_t* sums = t.x_sums + m * t.units;
   const float* inputs = t.x_scales + m * t.units;  // with unit scales
@@ -119,6 +127,7 @@ static void lane_block(const PackedTask& t, int64_t m, int64_t tile, int lane) {
   I whole[kRows];
   unrolled<kRows>([&](int r) HALFTONE_INLINE { real[r] = zero(), whole[r] = set_int(0); });
   const int64_t steps = K::kHalves ? t.units : t.groups;
+  const I values = K::kListed ? listed_values(t.values) : set_int(0);
   for (int64_t g = 0; g < steps; ++g) {
     const int64_t begin = g * t.group_units;
     const int64_t end = begin + t.group_units < t.units ? begin + t.group_units : t.units;
@@ -130,20 +139,25 @@ static void lane_block(const PackedTask& t, int64_t m, int64_t tile, int lane) {
     I dots[kRows];
     unrolled<kRows>([&](int r) HALFTONE_INLINE { dots[r] = set_int(0); });
     for (int64_t u = begin; u < end; ++u) {
-      const UnitCodes w = unpack<K::kType>(codes + u * t.unit_bytes);
+      UnitCodes w = unpack_unit<K::kType>(codes, u);
+      if constexpr (K::kListed) look_up_values(w, values);
       unrolled<kRows>([&](int r) HALFTONE_INLINE {
         const int8_t* at = x + r * t.x_stride + u * 32;
         if constexpr (K::kFoldUnits) {
           const float input = K::kUnitScales ? inputs[r * t.units + u] : 0;
           const int32_t sum = sums[r * t.units + u], first = K::kHalves && !K::kFromZero ? half_unit_sum(at) : sum;
-          const I dot = unit_dot<K::kType, 0, kQuads>(set_int(0), w, at);
+          const I dot = unit_dot<K::kType, 0, kQuads, K::kListed>(set_int(0), w, at);
           real[r] = folded<K>(t, c[0], dot, first, input, real[r]);
           if constexpr (K::kHalves) {
-            const I second = unit_dot<K::kType, kQuads, kQuads>(set_int(0), w, at);
+            const I second = unit_dot<K::kType, kQuads, kQuads, K::kListed>(set_int(0), w, at);
             real[r] = folded<K>(t, c[1], second, sum - first, input, real[r]);
           }
         } else {
-          dots[r] = unit_dot<K::kType>(dots[r], w, at);
+          // With few tokens, a chain of all units' dot products would be waited for.
+          if constexpr (kRows <= 2)
+            dots[r] = add_int(dots[r], unit_dot<K::kType, K::kListed>(set_int(0), w, at));
+          else
+            dots[r] = unit_dot<K::kType, K::kListed>(dots[r], w, at);
         }
       });
     }
@@ -200,12 +214,45 @@ static Range range_of(const PackedTask& t) {
   return t.zeros != nullptr ? range_of<kType, S::Row, O::Zeros>(t) : range_of<kType, S::Row, O::None>(t);
 }
 
+static Range ternary_range(const PackedTask& t) {
+  using S = WeightScales;
+  return t.grouped ? range_of<ElementType::Ternary, S::Group, WeightOffsets::None>(t)
+                   : range_of<ElementType::Ternary, S::Row, WeightOffsets::None>(t);
+}
+
+#if defined(__AVX512VBMI__)
+
+static Range range_of(const PackedTask& t) { return ternary_range(t); }  // the table sends nothing else here
+
+#else
+
+template <WeightScales kScales>
+static Range listed_range(const PackedTask& t) {
+  return t.unit_scales ? packed_range<Kind<ElementType::Int4, kScales, WeightOffsets::None, true, true>>
+                       : packed_range<Kind<ElementType::Int4, kScales, WeightOffsets::None, false, true>>;
+}
+
+/// Codes that index values.
+static Range listed_range(const PackedTask& t) {
+  using S = WeightScales;
+  if (t.half_units) return listed_range<S::FloatHalves>(t);
+  if (t.byte_scales) return t.power_scales ? listed_range<S::Powers>(t) : listed_range<S::Floats>(t);
+  return t.grouped ? listed_range<S::Group>(t) : listed_range<S::Row>(t);
+}
+
+static Range range_of(const PackedTask& t) {
+  if (t.values != nullptr) return listed_range(t);
+  return t.weight == ElementType::Int8   ? range_of<ElementType::Int8>(t)
+         : t.weight == ElementType::Int4 ? range_of<ElementType::Int4>(t)
+         : t.weight == ElementType::Int3 ? range_of<ElementType::Int3>(t)
+         : t.weight == ElementType::Int2 ? range_of<ElementType::Int2>(t)
+                                         : ternary_range(t);
+}
+
+#endif
+
 void packed_gemm(const PackedTask& t, int64_t m0, int64_t m1, int64_t tile0, int64_t tile1, void*) {
-  const Range range = t.weight == ElementType::Int8   ? range_of<ElementType::Int8>(t)
-                      : t.weight == ElementType::Int4 ? range_of<ElementType::Int4>(t)
-                      : t.weight == ElementType::Int3 ? range_of<ElementType::Int3>(t)
-                                                      : range_of<ElementType::Int2>(t);
-  range(t, m0, m1, tile0, tile1);
+  range_of(t)(t, m0, m1, tile0, tile1);
 }
 
 }  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE

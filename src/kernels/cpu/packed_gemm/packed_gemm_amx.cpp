@@ -43,13 +43,14 @@ void configure(int rows, int second_rows, int depth) {
 /// (code - zero) * factor of a tile as bytes, unit after unit, with a unit of zeros after an odd number.
 template <ElementType kType>
 void expand(const PackedTask& t, int64_t tile, int8_t* out) {
-  const uint8_t* unit = t.codes + tile * t.units * t.unit_bytes;
-  for (int64_t u = 0; u < t.units; ++u, unit += t.unit_bytes) {
+  const uint8_t* codes = t.codes + tile * t.tile_bytes;
+  for (int64_t u = 0; u < t.units; ++u) {
     const int64_t at = (tile * t.groups + u / t.group_units) * 16;
     // One byte a row, repeated for its four elements of a line.
     const auto spread = [](const uint8_t* bytes) { return _mm512_mullo_epi32(load_bytes(bytes), set_int(0x01010101)); };
     const I zero = t.zeros != nullptr ? spread(t.zeros + at) : _mm512_set1_epi8(static_cast<char>(t.zero));
-    UnitCodes w = unpack<kType>(unit);
+    UnitCodes w = unpack_unit<kType>(codes, u);
+    if (kType == ElementType::Int4 && t.values != nullptr) look_up_values(w, listed_values(t.values));
     if (t.two_level) {
       // Below 256 as products (QoQ, arXiv:2405.04532 section 5.2), so 16-bit multiplication never carries.
       const I factor = load_bytes(t.group_scales + at);
@@ -71,7 +72,8 @@ void expand(const PackedTask& t, int64_t tile, int8_t* out) {
   if (t.weight == ElementType::Int8) return expand<ElementType::Int8>(t, tile, out);
   if (t.weight == ElementType::Int4) return expand<ElementType::Int4>(t, tile, out);
   if (t.weight == ElementType::Int3) return expand<ElementType::Int3>(t, tile, out);
-  expand<ElementType::Int2>(t, tile, out);
+  if (t.weight == ElementType::Int2) return expand<ElementType::Int2>(t, tile, out);
+  expand<ElementType::Ternary>(t, tile, out);
 }
 
 /// y = value * scale + bias for `count` tokens from m on; the scales of lane_block.
@@ -79,7 +81,7 @@ void write(const PackedTask& t, int64_t m, int count, int64_t tile, const F* val
   const int64_t n = tile * 16, left = t.n - n;
   for (int r = 0; r < count; ++r) {
     F scale = t.unit_scales ? set(1.0f) : set(t.x_scales[m + r]);
-    if (!t.grouped) scale = mul(load(t.row_scales + n), scale);
+    if (!t.grouped || t.values != nullptr) scale = mul(load(t.row_scales + n), scale);
     F y = mul(values[r], scale);
     if (t.bias != nullptr) y = add(y, load(t.bias + n, left));
     store(t.y + (m + r) * t.y_stride + n, y, left);
@@ -151,9 +153,11 @@ template <int kTurn>
   tile_store<kSums + kTurn>(ring + fold % kRing * kSumsSize, 64);
 }
 
-/// f16 numbers of a tile's rows in group g, times i8 factors where there are super-groups: exact.
+/// f16 numbers of a tile's rows in group g, times i8 factors where there are super-groups, or `factors` alone where
+/// they are scales of one byte: exact.
 inline F group_floats(const PackedTask& t, const uint16_t* halves, const uint8_t* factors, int64_t tile, int64_t g) {
   const int64_t at = (tile * t.groups + g) * 16;
+  if (t.byte_scales) return t.power_scales ? byte_scales<true>(factors + at) : byte_scales<false>(factors + at);
   if (!t.super) return load_half(halves + at);
   const F half = load_half(halves + (tile * t.super_groups + g / t.groups_per_super) * 16);
   return mul(half, to_float(load_signed_bytes(factors + at, kLanes)));
@@ -199,12 +203,10 @@ void folded_block(const PackedTask& t, const Block& b, int32_t* ring) {
         }
         real[r] = fma(minimum, total, real[r]);
       }
-      F factor = scale;
-      if constexpr (kUnitScales) {
-        const F input = set(x_scales[r][u]);
-        factor = kGrouped ? mul(scale, input) : input;
-      }
-      real[r] = fma(value, factor, real[r]);
+      if constexpr (kUnitScales)
+        real[r] = fma(kGrouped ? mul(value, scale) : value, set(x_scales[r][u]), real[r]);
+      else
+        real[r] = fma(value, scale, real[r]);
     });
   }
   write(t, b.m, b.count, b.tile, real);

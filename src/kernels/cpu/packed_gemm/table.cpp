@@ -7,7 +7,7 @@ namespace halftone::kernels {
 namespace {
 
 constexpr int64_t kSmallWork = 1 << 15;  // products below which waking a thread costs more than it saves
-constexpr int64_t kMinFewTokens = 3, kMaxFewTokens = 8;
+constexpr int64_t kMinFewTokens = 3;
 constexpr int64_t kMinAmxTokens = 12;  // fewer fill too little of a tile register: AVX-512 is as fast
 
 Rejection supports_amx(const PackedGemmProblem& p) {
@@ -21,8 +21,14 @@ Rejection supports_few_tokens(const PackedGemmProblem& p) {
   if (p.m < kMinFewTokens || p.m > kMaxFewTokens) return "is for 3 to 8 tokens";
   if (p.activations != ActivationScales::Unit || p.scales != ScaleLayout::Group || p.zero_points || p.minimums)
     return "needs unit scales of activations and symmetric weights with group scales";
-  if (p.weight != ElementType::Int8 && p.weight != ElementType::Int4 && p.weight != ElementType::Int2)
-    return "needs int8, int4 or int2 weights";
+  if (p.listed) return "needs weights that are plain integers";
+  if (p.weight == ElementType::Ternary) return "needs units that share no lines";
+  return malformed(p);
+}
+
+Rejection supports_vbmi(const PackedGemmProblem& p) {
+  if (p.weight != ElementType::Ternary) return "is for ternary weights";
+  if (!has_extension(Avx512Extension::Vbmi)) return "this CPU lacks AVX512_VBMI";
   return malformed(p);
 }
 
@@ -73,17 +79,22 @@ void run_range(ExecContext& context, const PackedGemmProblem& p, const PackedGem
   }
 }
 
-/// On one thread 1.65 times as fast as vectors (8 tokens, Emerald Rapids); on two threads of the same machine, a
-/// virtual one, vectors took 0.84 to 0.92 of its time, for a reason not found. Same bits either way.
+/// Each thread arranges the activations for itself: reading them anew costs it less than taking over lines that another
+/// core has just written.
 void run_few_tokens(ExecContext& context, const PackedGemmProblem& p, const PackedGemmArgs& a) {
-  if (context.pool.threads() > 1) return run_range<avx512::packed_gemm, false>(context, p, a);
   const PackedTask task = make_task(p, a);
-  const int64_t arranged = few_tokens_arranged_bytes(task.units), rings = context.pool.threads() * kFewTokensRingBytes;
-  auto* memory = static_cast<uint8_t*>(context.workspace.reserve(static_cast<size_t>(arranged + rings)));
-  amx::arrange_few_tokens(task, memory);
-  context.pool.parallel_for(tiles_of(p.n), 1, [&](int64_t begin, int64_t end, int worker) {
-    amx::few_tokens(task, begin, end, memory, memory + arranged + worker * kFewTokensRingBytes);
-  });
+  const int64_t bytes = few_tokens_bytes(task.units) + 64;  // a line says whether the rest is arranged
+  const int threads = context.pool.threads();
+  auto* memory = static_cast<uint8_t*>(context.workspace.reserve(static_cast<size_t>(threads * bytes)));
+  for (int i = 0; i < threads; ++i) memory[i * bytes] = 0;
+  const auto run = [&](int64_t begin, int64_t end, int worker) {
+    uint8_t* own = memory + worker * bytes;
+    avx512::few_tokens(task, begin, end, own + 64, *own != 0);
+    *own = 1;
+  };
+  const int64_t tiles = tiles_of(p.n);
+  if (p.m * p.n * p.k <= kSmallWork) return run(0, tiles, 0);
+  context.pool.parallel_for(tiles, 1, run);
 }
 
 void run_reference(ExecContext& context, const PackedGemmProblem& p, const PackedGemmArgs& a) {
@@ -98,8 +109,9 @@ void run_reference(ExecContext& context, const PackedGemmProblem& p, const Packe
 }
 
 constexpr KernelEntry<PackedGemmProblem, PackedGemmArgs> kEntries[] = {
-    {"amx_few_tokens", Isa::Amx, supports_few_tokens, run_few_tokens},
     {"amx", Isa::Amx, supports_amx, run_range<amx::packed_gemm, true>},
+    {"avx512_few_tokens", Isa::Avx512, supports_few_tokens, run_few_tokens},
+    {"avx512_vbmi", Isa::Avx512, supports_vbmi, run_range<avx512_vbmi::packed_gemm, false>},
     {"avx512", Isa::Avx512, malformed, run_range<avx512::packed_gemm, false>},
     {"avx2", Isa::Avx2, malformed, run_range<avx2::packed_gemm, false>},
     {"reference", Isa::Scalar, malformed, run_reference},
@@ -114,6 +126,8 @@ std::string to_string(const PackedGemmProblem& p) {
   if (p.group > 0) text += fmt::format(" group={}", p.group);
   if (p.zero_points) text += " zeros";
   if (p.minimums) text += " minimums";
+  if (p.listed) text += " listed";
+  if (p.scale_format != nullptr) text += fmt::format(" scales={}", p.scale_format->name);
   return text + fmt::format(" x=int8/{}", to_string(p.activations));
 }
 

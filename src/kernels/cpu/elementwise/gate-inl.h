@@ -1,0 +1,23 @@
+// Gated activations of a vector: act(gate) * up, where act(g) = g / (1 + exp(-e(g))).
+#pragma once
+
+#include "kernels/cpu/simd-inl.h"
+
+namespace halftone::kernels::HALFTONE_ISA_NAMESPACE {
+
+struct Silu {
+  static F exponent(F g) { return sub(zero(), g); }
+};
+struct GeluTanh {  // gelu_tanh(g) = g / (1 + exp(-2 z)), z = sqrt(2/pi) (g + 0.044715 g^3)
+  static F exponent(F g) {
+    constexpr float kTwoRoot = 1.5957691216057308f;
+    return mul(sub(zero(), g), fma(mul(g, g), set(0.044715f * kTwoRoot), set(kTwoRoot)));
+  }
+};
+
+template <class Activation>
+static inline F gated(F gate, F up) {
+  return mul(div(gate, add(set(1.0f), exp(Activation::exponent(gate)))), up);
+}
+
+}  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE
