@@ -100,13 +100,17 @@ Storage quantize_to_format(ExecContext& exec, const at::Tensor& weight, const Ma
 }
 
 Storage store_matrix(const QuantizedMatrix& matrix) {
+  require_weight_format(matrix.format);
+  if (const auto scheme = scheme_of(matrix.format)) return store_scheme(matrix, *scheme);
+  return pack_matrix(matrix);
+}
+
+FormatStorage pack_matrix(const QuantizedMatrix& matrix) {
   const MatrixFormat& format = matrix.format;
-  require_weight_format(format);
-  if (const auto scheme = scheme_of(format)) return store_scheme(matrix, *scheme);
   const ScaleGrid grid = matrix.grid();
   FormatStorage storage{.format = format, .rows = matrix.rows, .columns = matrix.columns};
   storage.codes = pack_rows(format.element.bits, matrix.codes, matrix.rows);
-  storage.scales = pack_rows(format.scale.inner.bits, matrix.scales, grid.grid_rows());
+  if (format.scale.stored()) storage.scales = pack_rows(format.scale.inner.bits, matrix.scales, grid.grid_rows());
   if (format.scale.two_level()) storage.outer = pack_rows(format.scale.outer.bits, matrix.outer, 1);
   if (format.element.is_unsigned_integer())
     storage.zeros = pack_rows(format.element.bits, matrix.zeros, grid.grid_rows());
@@ -116,14 +120,21 @@ Storage store_matrix(const QuantizedMatrix& matrix) {
 void validate(const FormatStorage& storage) {
   const MatrixFormat& format = storage.format;
   require_weight_format(format);
-  format.validate(storage.rows, storage.columns);
   if (const auto scheme = scheme_of(format))
     throw InvalidArgument("{} is stored as {}; make it with quantize_to_format", to_string(format), to_string(*scheme));
+  validate_parts(storage);
+}
+
+void validate_parts(const FormatStorage& storage) {
+  const MatrixFormat& format = storage.format;
+  format.validate(storage.rows, storage.columns);
   const ScaleGrid grid(format.layout, storage.rows, storage.columns);
   const auto row_bytes_of = [](const ElementFormat& codes, int64_t count) { return packed_bytes(codes.bits, count); };
   expect_bytes(storage.codes, "codes", storage.rows,
                row_bytes_of(format.element, storage.columns / format.element.dimension));
-  expect_bytes(storage.scales, "scales", grid.grid_rows(), row_bytes_of(format.scale.inner, grid.grid_columns()));
+  if (format.scale.stored())
+    expect_bytes(storage.scales, "scales", grid.grid_rows(),
+                 row_bytes_of(format.scale.inner, grid.grid_columns() * format.scale.parts));
   if (format.scale.two_level())
     expect_bytes(storage.outer, "outer", 1, row_bytes_of(format.scale.outer, outer_count(format.scale, grid)));
   if (format.element.is_unsigned_integer())
@@ -146,9 +157,9 @@ FormatReader::FormatReader(const FormatStorage& storage)
     : storage_(storage), grid_(storage.format.layout, storage.rows, storage.columns) {
   const ElementFormat& element = storage.format.element;
   codes_.resize(static_cast<size_t>(storage.columns / element.dimension));
-  scale_codes_.resize(static_cast<size_t>(grid_.grid_columns()));
-  scales_.resize(scale_codes_.size());
-  if (element.is_unsigned_integer()) zeros_.resize(scale_codes_.size());
+  scales_.resize(static_cast<size_t>(grid_.grid_columns() * storage.format.scale.parts), 1.0f);
+  if (storage.format.scale.stored()) scale_codes_.resize(scales_.size());
+  if (element.is_unsigned_integer()) zeros_.resize(static_cast<size_t>(grid_.grid_columns()));
   if (element.bits <= kTableBits)
     for (uint32_t code = 0; code < uint32_t{1} << element.bits; ++code)
       for (int i = 0; i < element.dimension; ++i) table_.push_back(decode(element, code, i));
@@ -164,7 +175,8 @@ std::span<const uint32_t> FormatReader::codes(int64_t row) {
 }
 
 std::span<const uint32_t> FormatReader::scale_codes(int64_t row) {
-  unpack_bits(storage_.format.scale.inner.bits, row_of(storage_.scales, row / grid_.block_rows()), scale_codes_);
+  if (!scale_codes_.empty())
+    unpack_bits(storage_.format.scale.inner.bits, row_of(storage_.scales, row / grid_.block_rows()), scale_codes_);
   return scale_codes_;
 }
 
@@ -172,7 +184,8 @@ std::span<const float> FormatReader::scales(int64_t row) {
   const bool by_row = storage_.format.scale.sharing == OuterSharing::BlockRow;
   const uint32_t outer = outer_code(by_row ? row / grid_.block_rows() : 0);
   scale_codes(row);
-  for (size_t i = 0; i < scales_.size(); ++i) scales_[i] = scale_value(storage_.format.scale, scale_codes_[i], outer);
+  for (size_t i = 0; i < scale_codes_.size(); ++i)
+    scales_[i] = scale_value(storage_.format.scale, scale_codes_[i], outer);
   return scales_;
 }
 
@@ -189,14 +202,15 @@ float FormatReader::value(uint32_t code, int component) const {
 }
 
 void FormatReader::values(int64_t row, float* out) {
-  const int dimension = storage_.format.element.dimension;
+  const int dimension = storage_.format.element.dimension, parts = storage_.format.scale.parts;
   codes(row), scales(row), zeros(row);
   for (int64_t block = 0; block < grid_.grid_columns(); ++block) {
     const float zero = zeros_.empty() ? 0.0f : static_cast<float>(zeros_[static_cast<size_t>(block)]);
-    const float scale = scales_[static_cast<size_t>(block)];
+    const float* scale = &scales_[static_cast<size_t>(block * parts)];
     const int64_t end = std::min((block + 1) * grid_.block_columns(), storage_.columns);
     for (int64_t k = block * grid_.block_columns(); k < end; ++k)
-      out[k] = (value(codes_[static_cast<size_t>(k / dimension)], static_cast<int>(k % dimension)) - zero) * scale;
+      out[k] = (value(codes_[static_cast<size_t>(k / dimension)], static_cast<int>(k % dimension)) - zero) *
+               scale[k % parts];
   }
 }
 

@@ -30,21 +30,37 @@ Activation::Activation(ExecContext& exec, at::Tensor values) : exec_(exec), owne
   rows_ = owner_.size(0), k_ = owner_.size(1);
 }
 
-at::Tensor Activation::tensor() const {
+const float* Activation::values() {
+  if (values_ != nullptr) return values_;
+  if (norm_input_ == nullptr)
+    throw InvalidArgument("an activation of [{}, {}] has bf16 values only, but f32 ones are asked for", rows_, k_);
+  auto* normed = exec_.arena.take<float>(rows_ * k_);
+  kernels::rms_norm(exec_, {.rows = rows_, .k = k_},
+                    {.x = norm_input_,
+                     .x_stride = k_,
+                     .weight = norm_.weight,
+                     .epsilon = norm_.epsilon,
+                     .y = normed,
+                     .y_stride = k_});
+  return values_ = normed;
+}
+
+at::Tensor Activation::tensor() {
   // from_blob takes no pointer to const; observers are given the tensor to read.
-  return owner_.defined() ? owner_ : at::from_blob(const_cast<float*>(values_), {rows_, k_}, at::kFloat);
+  return owner_.defined() ? owner_ : at::from_blob(const_cast<float*>(values()), {rows_, k_}, at::kFloat);
 }
 
 const kernels::PackedActivationView& Activation::int8(kernels::ActivationScales scales) {
   auto& made = int8_[static_cast<size_t>(scales)];
   if (made) return *made;
+  const float* x = values();
   const int64_t stride = (k_ + kCodeAlignment - 1) / kCodeAlignment * kCodeAlignment, units = units_of(k_);
   auto* codes = exec_.arena.take<int8_t>(rows_ * stride);
   auto* steps = exec_.arena.take<float>(rows_ * (scales == kernels::ActivationScales::Unit ? units : 1));
   auto* sums = exec_.arena.take<int32_t>(rows_ * units);
   kernels::quantize_activations(
       exec_, {.rows = rows_, .k = k_, .scales = scales},
-      {.x = values_, .x_stride = k_, .codes = codes, .code_stride = stride, .scales = steps, .sums = sums});
+      {.x = x, .x_stride = k_, .codes = codes, .code_stride = stride, .scales = steps, .sums = sums});
   made = {.codes = codes, .code_stride = stride, .scales = steps, .sums = sums};
   return *made;
 }
@@ -52,7 +68,13 @@ const kernels::PackedActivationView& Activation::int8(kernels::ActivationScales 
 const uint16_t* Activation::bf16() {
   if (bf16_ != nullptr) return bf16_;
   auto* tiles = exec_.arena.take<uint16_t>(kernels::bf16_tiled_size(rows_, k_));
-  kernels::round_activations(exec_, {.rows = rows_, .k = k_}, {.x = values_, .x_stride = k_, .y = tiles});
+  const bool norm = values_ == nullptr;
+  kernels::round_activations(exec_, {.rows = rows_, .k = k_, .norm = norm},
+                             {.x = norm ? norm_input_ : values_,
+                              .x_stride = k_,
+                              .norm_weight = norm_.weight,
+                              .epsilon = norm_.epsilon,
+                              .y = tiles});
   return bf16_ = tiles;
 }
 
@@ -72,41 +94,64 @@ void store_or_add(ExecContext& exec, int64_t rows, int64_t n, const LinearOutput
   });
 }
 
-/// The bf16 product of `weight` with `rows` rows, where the machine is faster with it than with integers.
-std::optional<kernels::PackedBf16Problem> bf16_problem(const ExecContext& exec, const PackedWeight& weight,
-                                                       kernels::ActivationScales scales, int64_t rows, bool add) {
-  if (exec.products != ProductPrecision::BFloat16 || scales != kernels::ActivationScales::Unit || rows < kMinBf16Rows)
-    return std::nullopt;
-  kernels::PackedBf16Problem problem = {.gemm = weight.problem(), .accumulate = add};
-  problem.gemm.m = rows;
-  if (!rejection(kernels::packed_bf16_table().front(), problem, exec.isa).empty()) return std::nullopt;
+kernels::PackedGemmProblem problem_of(const PackedWeight& weight, kernels::ActivationScales scales, int64_t rows) {
+  kernels::PackedGemmProblem problem = weight.problem();
+  problem.m = rows, problem.activations = scales;
   return problem;
 }
 
 }  // namespace
 
-void linear_into(ExecContext& exec, const Activation& x, const PreparedWeight& weight, const LinearOutput& out) {
+void linear_into(ExecContext& exec, Activation& x, const PreparedWeight& weight, const LinearOutput& out) {
   kernels::GemmProblem problem = weight.problem();
   problem.m = x.rows();
   expect_inputs(x, problem.k);
+  const kernels::ActivationView input = x.float32();
   store_or_add(exec, x.rows(), problem.n, out, [&](float* y, int64_t stride) {
-    kernels::gemm(exec, problem, {.x = x.float32(), .w = weight.view(), .bias = out.bias, .y = y, .y_stride = stride});
+    kernels::gemm(exec, problem, {.x = input, .w = weight.view(), .bias = out.bias, .y = y, .y_stride = stride});
   });
 }
 
 void linear_into(ExecContext& exec, Activation& x, const PackedWeight& weight, kernels::ActivationScales scales,
                  const LinearOutput& out) {
-  kernels::PackedGemmProblem problem = weight.problem();
-  problem.m = x.rows();
-  problem.activations = scales;
+  const kernels::PackedGemmProblem problem = problem_of(weight, scales, x.rows());
   expect_inputs(x, problem.k);
-  if (const auto bf16 = bf16_problem(exec, weight, scales, x.rows(), out.add))
+  if (auto bf16 = bf16_in_place_of(problem, exec.products, exec.isa)) {
+    bf16->accumulate = out.add;
     return kernels::packed_bf16(
         exec, *bf16, {.x = x.bf16(), .w = weight.view(), .bias = out.bias, .y = out.y, .y_stride = out.stride});
+  }
   const kernels::PackedActivationView& input = x.int8(scales);
   store_or_add(exec, x.rows(), problem.n, out, [&](float* y, int64_t stride) {
     kernels::packed_gemm(exec, problem, {.x = input, .w = weight.view(), .bias = out.bias, .y = y, .y_stride = stride});
   });
+}
+
+std::optional<kernels::PackedBf16Problem> bf16_in_place_of(const kernels::PackedGemmProblem& problem,
+                                                           ProductPrecision products, Isa isa) {
+  if (products != ProductPrecision::BFloat16 || problem.activations != kernels::ActivationScales::Unit ||
+      problem.m < kMinBf16Rows)
+    return std::nullopt;
+  const kernels::PackedBf16Problem bf16 = {.gemm = problem};
+  if (!rejection(kernels::packed_bf16_table().front(), bf16, isa).empty()) return std::nullopt;
+  return bf16;
+}
+
+bool runs_in_bf16(const ExecContext& exec, const PackedWeight& weight, kernels::ActivationScales scales, int64_t rows) {
+  return bf16_in_place_of(problem_of(weight, scales, rows), exec.products, exec.isa).has_value();
+}
+
+std::optional<Activation> gated_in_bf16(ExecContext& exec, Activation& x, const PackedWeight& gate_up,
+                                        kernels::ActivationScales scales, kernels::GatedActivation activation) {
+  expect_inputs(x, gate_up.problem().k);
+  auto problem = bf16_in_place_of(problem_of(gate_up, scales, x.rows()), exec.products, exec.isa);
+  if (!problem) return std::nullopt;
+  problem->gated = activation;
+  if (!rejection(kernels::packed_bf16_table().front(), *problem, exec.isa).empty()) return std::nullopt;
+  const int64_t outputs = problem->gemm.n / 2;
+  auto* tiles = exec.arena.take<uint16_t>(kernels::bf16_tiled_size(x.rows(), outputs));
+  kernels::packed_bf16(exec, *problem, {.x = x.bf16(), .w = gate_up.view(), .gated_y = tiles});
+  return Activation(exec, tiles, x.rows(), outputs);
 }
 
 void accumulate_gram(ExecContext& exec, const at::Tensor& x, at::Tensor& gram) {

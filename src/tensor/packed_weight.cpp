@@ -4,25 +4,46 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include <vector>
+
 #include "base/error.h"
+#include "tensor/format_storage.h"
 
 namespace halftone {
 namespace {
 
 const QuantizedStorage& quantized(const Storage& storage) { return std::get<QuantizedStorage>(storage); }
 
-/// Values of groups of all parts, [tiles][groups][16].
+/// Rows [N_i, groups] of all parts, [tiles][groups][16].
 template <class T>
-at::Tensor stack_groups(std::span<const Storage* const> parts, int64_t tiles, int64_t groups, at::ScalarType type,
-                        at::Tensor QuantizedStorage::*member) {
-  at::Tensor out = at::zeros({tiles, groups, kTileRows}, type);
+at::Tensor stack_groups(std::span<const at::Tensor> parts, int64_t tiles) {
+  const int64_t groups = parts.front().size(1);
+  at::Tensor out = at::zeros({tiles, groups, kTileRows}, parts.front().scalar_type());
   auto* to = static_cast<T*>(out.mutable_data_ptr());
-  for (const Storage* part : parts) {
-    const QuantizedStorage& q = quantized(*part);
-    interleave_groups(q.rows, groups, static_cast<const T*>((q.*member).const_data_ptr()), to);
-    to += tiles_of(q.rows) * groups * kTileRows;
+  for (const at::Tensor& part : parts) {
+    interleave_groups(part.size(0), groups, static_cast<const T*>(part.const_data_ptr()), to);
+    to += tiles_of(part.size(0)) * groups * kTileRows;
   }
   return out;
+}
+
+std::vector<at::Tensor> members(std::span<const Storage* const> parts, at::Tensor QuantizedStorage::*member) {
+  std::vector<at::Tensor> tensors;
+  for (const Storage* part : parts) tensors.push_back(quantized(*part).*member);
+  return tensors;
+}
+
+/// Rows [N_i, row_bytes] of codes of all parts, interleaved one after the other.
+at::Tensor stack_codes(ElementType type, int64_t columns, std::span<const at::Tensor> parts) {
+  int64_t bytes = 0;
+  for (const at::Tensor& part : parts) bytes += interleaved_bytes(type, part.size(0), columns);
+  at::Tensor codes = at::empty({bytes}, at::kByte);
+  auto* to = codes.data_ptr<uint8_t>();
+  for (const at::Tensor& part : parts) {
+    interleave(type, part.size(0), columns, part.const_data_ptr<uint8_t>(), to);
+    to += interleaved_bytes(type, part.size(0), columns);
+  }
+  return codes;
 }
 
 kernels::ScaleLayout layout_of(Granularity granularity) {
@@ -39,22 +60,32 @@ kernels::ScaleLayout layout_of(Granularity granularity) {
   return kernels::ScaleLayout::None;
 }
 
+/// Why `storage` alone cannot be packed.
+std::string why_not_alone(const Storage& storage) {
+  if (const auto* formatted = std::get_if<FormatStorage>(&storage)) return why_not_listed(*formatted);
+  if (!std::holds_alternative<QuantizedStorage>(storage)) return describe(storage) + " weights have no integer kernel";
+  const QuantScheme& scheme = quantized(storage).scheme;
+  const bool halves = scheme.granularity == Granularity::SuperGroup && !scheme.minimums;
+  if (scheme.granularity != Granularity::Row && scheme.group % kUnitLength != 0 && !halves)
+    return fmt::format("groups of {} elements are no multiple of {}", scheme.group, kUnitLength);
+  return {};
+}
+
+bool alike(const Storage& a, const Storage& b) {
+  if (a.index() != b.index() || columns_of(a) != columns_of(b)) return false;
+  if (std::holds_alternative<QuantizedStorage>(a)) return quantized(a).scheme == quantized(b).scheme;
+  return to_string(std::get<FormatStorage>(a).format) == to_string(std::get<FormatStorage>(b).format);
+}
+
 }  // namespace
 
 std::string why_not_packed(std::span<const Storage* const> parts) {
-  for (const Storage* part : parts)
-    if (!std::holds_alternative<QuantizedStorage>(*part)) return describe(*part) + " weights have no integer kernel";
-  const QuantizedStorage& first = quantized(*parts.front());
-  const bool super = first.scheme.granularity == Granularity::SuperGroup;
-  if (first.scheme.granularity != Granularity::Row && first.scheme.group % kUnitLength != 0 &&
-      (!super || first.scheme.minimums))
-    return fmt::format("groups of {} elements are no multiple of {}", first.scheme.group, kUnitLength);
+  const Storage& first = *parts.front();
+  if (const std::string why = why_not_alone(first); !why.empty()) return why;
   for (size_t i = 0; i < parts.size(); ++i) {
-    const QuantizedStorage& q = quantized(*parts[i]);
-    if (!(q.scheme == first.scheme) || q.columns != first.columns)
-      return fmt::format("{} and {} differ", describe(*parts.front()), describe(*parts[i]));
-    if (i + 1 < parts.size() && q.rows % kTileRows != 0)
-      return fmt::format("{} rows are no multiple of {}", q.rows, kTileRows);
+    if (!alike(first, *parts[i])) return fmt::format("{} and {} differ", describe(first), describe(*parts[i]));
+    if (i + 1 < parts.size() && rows_of(*parts[i]) % kTileRows != 0)
+      return fmt::format("{} rows are no multiple of {}", rows_of(*parts[i]), kTileRows);
   }
   return {};
 }
@@ -63,6 +94,7 @@ kernels::PackedGemmProblem packed_problem(const Storage& storage) {
   const Storage* part = &storage;
   if (const std::string why = why_not_packed({&part, 1}); !why.empty())
     throw Unsupported("int8 activations do not fit these weights: {}; use f32 activations or another group size", why);
+  if (const auto* formatted = std::get_if<FormatStorage>(&storage)) return listed_problem(*formatted);
   const QuantizedStorage& q = quantized(storage);
   const bool by_row = q.scheme.granularity == Granularity::Row;
   return {.n = q.rows,
@@ -80,47 +112,49 @@ PackedWeight::PackedWeight(std::span<const Storage* const> parts) {
     throw Unsupported("these weights cannot be interleaved: {}", why);
   problem_ = packed_problem(*parts.front());
   problem_.n = 0;
-  int64_t bytes = 0;
-  for (const Storage* part : parts) {
-    problem_.n += quantized(*part).rows;
-    bytes += interleaved_bytes(problem_.weight, quantized(*part).rows, problem_.k);
-  }
-  codes_ = at::empty({bytes}, at::kByte);
-  auto* to = codes_.data_ptr<uint8_t>();
-  for (const Storage* part : parts) {
-    const QuantizedStorage& q = quantized(*part);
-    interleave(problem_.weight, q.rows, q.columns, q.codes.const_data_ptr<uint8_t>(), to);
-    to += interleaved_bytes(problem_.weight, q.rows, q.columns);
-  }
+  for (const Storage* part : parts) problem_.n += rows_of(*part);
+  std::holds_alternative<FormatStorage>(*parts.front()) ? stack_listed(parts) : stack_quantized(parts);
   view_.codes = codes_.const_data_ptr<uint8_t>();
+  if (scales_.defined()) view_.scales = static_cast<const uint16_t*>(scales_.const_data_ptr());
+  if (row_scales_.defined()) view_.row_scales = row_scales_.const_data_ptr<float>();
+  if (group_scales_.defined()) view_.group_scales = static_cast<const uint8_t*>(group_scales_.const_data_ptr());
+  if (zeros_.defined()) view_.zeros = zeros_.const_data_ptr<uint8_t>();
+  if (mins_.defined()) view_.mins = static_cast<const uint16_t*>(mins_.const_data_ptr());
+  if (group_mins_.defined()) view_.group_mins = static_cast<const uint8_t*>(group_mins_.const_data_ptr());
+}
+
+void PackedWeight::stack_quantized(std::span<const Storage* const> parts) {
   const QuantScheme& scheme = quantized(*parts.front()).scheme;
-  const int64_t tiles = tiles_of(problem_.n), groups = scheme.groups(problem_.k);
+  const int64_t tiles = tiles_of(problem_.n);
   const bool super = scheme.granularity == Granularity::SuperGroup;
-  const int64_t scale_count = scheme.scales(problem_.k);
-  const at::Tensor scales = stack_groups<uint16_t>(parts, tiles, scale_count, at::kHalf, &QuantizedStorage::scales);
-  if (super || scheme.granularity == Granularity::Group) {
+  using Q = QuantizedStorage;
+  codes_ = stack_codes(problem_.weight, problem_.k, members(parts, &Q::codes));
+  const at::Tensor scales = stack_groups<uint16_t>(members(parts, &Q::scales), tiles);
+  if (super || scheme.granularity == Granularity::Group)
     scales_ = scales;
-    view_.scales = static_cast<const uint16_t*>(scales_.const_data_ptr());
-  } else {
+  else
     row_scales_ = scales.to(at::kFloat);
-    view_.row_scales = row_scales_.const_data_ptr<float>();
+  if (scheme.has_group_scales()) group_scales_ = stack_groups<uint8_t>(members(parts, &Q::group_scales), tiles);
+  if (scheme.minimums) mins_ = stack_groups<uint16_t>(members(parts, &Q::mins), tiles);
+  if (scheme.minimums && super) group_mins_ = stack_groups<uint8_t>(members(parts, &Q::group_mins), tiles);
+  if (scheme.zero_points) zeros_ = stack_groups<uint8_t>(members(parts, &Q::zeros), tiles);
+}
+
+void PackedWeight::stack_listed(std::span<const Storage* const> parts) {
+  std::vector<at::Tensor> codes, scales, row_scales;
+  for (const Storage* part : parts) {
+    const ListedOperands operands = listed_operands(std::get<FormatStorage>(*part));
+    codes.push_back(operands.codes), scales.push_back(operands.scales), row_scales.push_back(operands.row_scales);
+    values_ = operands.values;
   }
-  if (scheme.has_group_scales()) {
-    group_scales_ = stack_groups<uint8_t>(parts, tiles, groups, at::kByte, &QuantizedStorage::group_scales);
-    view_.group_scales = group_scales_.const_data_ptr<uint8_t>();
-  }
-  if (scheme.minimums) {
-    mins_ = stack_groups<uint16_t>(parts, tiles, scale_count, at::kHalf, &QuantizedStorage::mins);
-    view_.mins = static_cast<const uint16_t*>(mins_.const_data_ptr());
-  }
-  if (scheme.minimums && super) {
-    group_mins_ = stack_groups<uint8_t>(parts, tiles, groups, at::kByte, &QuantizedStorage::group_mins);
-    view_.group_mins = group_mins_.const_data_ptr<uint8_t>();
-  }
-  if (scheme.zero_points) {
-    zeros_ = stack_groups<uint8_t>(parts, tiles, groups, at::kByte, &QuantizedStorage::zeros);
-    view_.zeros = zeros_.const_data_ptr<uint8_t>();
-  }
+  const int64_t tiles = tiles_of(problem_.n);
+  codes_ = stack_codes(problem_.weight, problem_.k, codes);
+  row_scales_ = stack_groups<float>(row_scales, tiles);
+  if (problem_.scale_format != nullptr)
+    group_scales_ = stack_groups<uint8_t>(scales, tiles);
+  else if (problem_.group > 0)
+    scales_ = stack_groups<uint16_t>(scales, tiles);
+  view_.values = values_.const_data_ptr<int8_t>();
 }
 
 }  // namespace halftone

@@ -12,8 +12,8 @@
 namespace halftone {
 
 /// Why `parts`, stacked into one matrix, cannot be packed; empty when they can. Packed weights are quantised, in groups
-/// of a multiple of 32, or super-groups of 16 or 32 without minimums in groups of 16; stacked ones share scheme and
-/// columns, and all but the last have a multiple of 16 rows.
+/// of a multiple of 32, or super-groups of 16 or 32 without minimums in groups of 16, or have a format of
+/// why_not_listed(); stacked ones share scheme or format and columns, and all but the last have a multiple of 16 rows.
 std::string why_not_packed(std::span<const Storage* const> parts);
 
 class PackedWeight {
@@ -26,7 +26,10 @@ class PackedWeight {
   const kernels::PackedWeightView& view() const { return view_; }
 
  private:
-  at::Tensor codes_, scales_, row_scales_, group_scales_, zeros_, mins_, group_mins_;
+  void stack_quantized(std::span<const Storage* const> parts);
+  void stack_listed(std::span<const Storage* const> parts);
+
+  at::Tensor values_, codes_, scales_, row_scales_, group_scales_, zeros_, mins_, group_mins_;
   kernels::PackedGemmProblem problem_;
   kernels::PackedWeightView view_;
 };

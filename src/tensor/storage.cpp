@@ -12,6 +12,7 @@
 #include "numerics/formats/weight_format.h"
 #include "numerics/group_code.h"
 #include "numerics/packing.h"
+#include "tensor/codebook_storage.h"
 #include "tensor/format_storage.h"
 
 namespace halftone {
@@ -88,11 +89,25 @@ void dequantize_row(const QuantizedStorage& q, int64_t row, std::vector<uint8_t>
   }
 }
 
+/// Ternary rows as Int2, which is what the kernels with f32 activations read: code c means c - 1, as c + 1 does there.
+at::Tensor ternary_as_int2(const QuantizedStorage& q) {
+  const int64_t bytes = row_bytes(ElementType::Int2, q.columns);
+  at::Tensor out = at::empty({q.rows, bytes}, at::kByte);
+  std::vector<uint8_t> codes(static_cast<size_t>(q.columns));
+  for (int64_t row = 0; row < q.rows; ++row) {
+    unpack_codes(ElementType::Ternary, q.codes.const_data_ptr<uint8_t>() + row * q.codes.size(1), codes);
+    for (uint8_t& code : codes) ++code;
+    pack_codes(ElementType::Int2, codes, out.data_ptr<uint8_t>() + row * bytes);
+  }
+  return out;
+}
+
 /// Rows of coded storages as f32.
 class RowReader {
  public:
   explicit RowReader(const Storage& storage) : quantized_(std::get_if<QuantizedStorage>(&storage)) {
     if (const auto* formatted = std::get_if<FormatStorage>(&storage)) formatted_.emplace(*formatted);
+    if (const auto* coded = std::get_if<CodebookStorage>(&storage)) formatted_.emplace(coded->indexed);
   }
   void read(int64_t row, float* out) {
     formatted_ ? formatted_->values(row, out) : dequantize_row(*quantized_, row, codes_, out);
@@ -108,13 +123,15 @@ class RowReader {
 
 int64_t rows_of(const Storage& storage) {
   return std::visit(
-      Overloaded{[](const DenseStorage& s) { return s.values.size(0); }, [](const auto& s) { return s.rows; }},
+      Overloaded{[](const DenseStorage& s) { return s.values.size(0); },
+                 [](const CodebookStorage& s) { return s.indexed.rows; }, [](const auto& s) { return s.rows; }},
       storage);
 }
 
 int64_t columns_of(const Storage& storage) {
   return std::visit(
-      Overloaded{[](const DenseStorage& s) { return s.values.size(1); }, [](const auto& s) { return s.columns; }},
+      Overloaded{[](const DenseStorage& s) { return s.values.size(1); },
+                 [](const CodebookStorage& s) { return s.indexed.columns; }, [](const auto& s) { return s.columns; }},
       storage);
 }
 
@@ -127,14 +144,15 @@ int64_t bytes_of(const Storage& storage) {
                                    if (extra->defined()) bytes += static_cast<int64_t>(extra->nbytes());
                                  return bytes;
                                },
-                               [](const FormatStorage& s) { return bytes_of(s); }},
+                               [](const auto& s) { return bytes_of(s); }},
                     storage);
 }
 
 std::string describe(const Storage& storage) {
   return std::visit(Overloaded{[](const DenseStorage& s) { return std::string(to_string(element_of(s.values))); },
                                [](const QuantizedStorage& s) { return to_string(s.scheme); },
-                               [](const FormatStorage& s) { return weight_format_name(s.format); }},
+                               [](const FormatStorage& s) { return weight_format_name(s.format); },
+                               [](const CodebookStorage& s) { return describe(s); }},
                     storage);
 }
 
@@ -146,6 +164,7 @@ void validate(const Storage& storage) {
     return;
   }
   if (const auto* formatted = std::get_if<FormatStorage>(&storage)) return validate(*formatted);
+  if (const auto* coded = std::get_if<CodebookStorage>(&storage)) return validate(*coded);
   const auto& q = std::get<QuantizedStorage>(storage);
   q.scheme.validate(q.columns);
   const int64_t groups = q.scheme.groups(q.columns);
@@ -209,13 +228,19 @@ PreparedWeight::PreparedWeight(const Storage& storage) {
     return;
   }
   if (const auto* formatted = std::get_if<FormatStorage>(&storage)) {
-    prepare(*formatted);
+    prepare(storage, kernel_operands(*formatted));
+    return;
+  }
+  if (const auto* coded = std::get_if<CodebookStorage>(&storage)) {
+    book_ = coded->book;
+    prepare(storage, kernel_operands(*coded));
     return;
   }
   const auto& q = std::get<QuantizedStorage>(storage);
-  codes_ = q.codes;
+  const bool ternary = q.scheme.element == ElementType::Ternary;
+  codes_ = ternary ? ternary_as_int2(q) : q.codes;
   scales_f32_ = group_floats(q, q.scales, q.group_scales);
-  problem_.weight = q.scheme.element;
+  problem_.weight = ternary ? ElementType::Int2 : q.scheme.element;
   problem_.zero_points = q.scheme.zero_points;
   problem_.group = q.scheme.granularity == Granularity::Row ? 0 : q.scheme.group;
   problem_.minimums = q.scheme.minimums;
@@ -239,8 +264,7 @@ PreparedWeight::PreparedWeight(const Storage& storage) {
   }
 }
 
-void PreparedWeight::prepare(const FormatStorage& storage) {
-  const auto operands = kernel_operands(storage);
+void PreparedWeight::prepare(const Storage& storage, const std::optional<FormatOperands>& operands) {
   if (!operands) {
     codes_ = dequantize(storage);
     view_.codes = codes_.const_data_ptr();

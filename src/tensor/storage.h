@@ -4,15 +4,19 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
 
 #include "kernels/api/gemm.h"
+#include "numerics/formats/codebook.h"
 #include "numerics/formats/quantized_matrix.h"
 #include "numerics/quant_scheme.h"
 
 namespace halftone {
+
+struct FormatOperands;  // format_storage.h
 
 /// Plain floating-point weights.
 struct DenseStorage {
@@ -34,24 +38,32 @@ struct QuantizedStorage {
 
 /// Codes of any format of the catalogue that QuantScheme does not express (numerics/formats/weight_format.h): each
 /// tensor is rows of codes packed without gaps (pack_bits), every row beginning at a byte. D: numbers a code stands
-/// for; the grid is ScaleGrid(format.layout, N, K).
+/// for; the grid is ScaleGrid(format.layout, N, K); scales of two parts (f16x2) lie side by side, real part first.
 struct FormatStorage {
   MatrixFormat format;
   int64_t rows = 0;
   int64_t columns = 0;
   at::Tensor codes;   ///< u8 [N, packed_bytes(element.bits, K / D)]
-  at::Tensor scales;  ///< u8 [grid rows, packed_bytes(scale.inner.bits, grid columns)]
+  at::Tensor scales;  ///< u8 [grid rows, packed_bytes(scale.inner.bits, grid columns * scale.parts)]
   at::Tensor outer;   ///< u8 [1, packed_bytes(scale.outer.bits, 1 or grid rows)], two-level scales only
   at::Tensor zeros;   ///< u8 [grid rows, packed_bytes(element.bits, grid columns)], unsigned elements only
 };
 
-using Storage = std::variant<DenseStorage, QuantizedStorage, FormatStorage>;
+/// Indices into a table that the matrix brings along, of numbers or of vectors along K; with scales of any kind, or
+/// none.
+struct CodebookStorage {
+  Codebook book;          ///< the table's values: what `indexed.format.element` is
+  at::Tensor table;       ///< f16 or f32 [entries, D]
+  FormatStorage indexed;  ///< codes are indices; scales as there, undefined under kNoScale
+};
+
+using Storage = std::variant<DenseStorage, QuantizedStorage, FormatStorage, CodebookStorage>;
 
 int64_t rows_of(const Storage& storage);
 int64_t columns_of(const Storage& storage);
 /// Exact bytes of everything the storage keeps: codes with padding, scales, zero points.
 int64_t bytes_of(const Storage& storage);
-/// "f16", "int4 group 64 asymmetric", "mxfp4", "nf4 group:64 f16 absmax".
+/// "f16", "int4 group 64 asymmetric", "mxfp4", "nf4 group:64 f16 absmax", "codebook 256x4 f16".
 std::string describe(const Storage& storage);
 /// Throws InvalidArgument when a tensor's shape or dtype contradicts the scheme, naming it.
 void validate(const Storage& storage);
@@ -65,8 +77,8 @@ at::Tensor dequantize(const Storage& storage);
 at::Tensor dequantize_rows(const Storage& storage, std::span<const int32_t> ids);
 
 /// A storage made ready for the kernels: f32 scales and minimums are derived once, codes are shared with the storage.
-/// Super-groups become groups: an f16 times an i8 fits f32. Codes of a FormatStorage are laid out anew where kernels
-/// want them wider (format_storage.h).
+/// Super-groups become groups: an f16 times an i8 fits f32. Codes of a FormatStorage or CodebookStorage are laid out
+/// anew where kernels want them wider (format_storage.h), or become f32 where no kernel reads them.
 class PreparedWeight {
  public:
   explicit PreparedWeight(const Storage& storage);
@@ -75,8 +87,10 @@ class PreparedWeight {
   const kernels::WeightView& view() const { return view_; }
 
  private:
-  void prepare(const FormatStorage& storage);
+  /// `storage` where `operands` are nothing.
+  void prepare(const Storage& storage, const std::optional<FormatOperands>& operands);
 
+  std::optional<Codebook> book_;  // what problem_.format points into
   at::Tensor codes_, group_scales_, zeros_, scales_f32_, mins_f32_, scale_codes_;
   kernels::GemmProblem problem_;
   kernels::WeightView view_;

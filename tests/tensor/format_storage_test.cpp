@@ -2,6 +2,7 @@
 // bits from rows, kernels and threads; and what validation refuses.
 #include "tensor/format_storage.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
@@ -62,7 +63,7 @@ class FormatStorageTest : public testing::Test {
     const int64_t k = columns_of(storage), n = rows_of(storage);
     exec_.get().isa = isa;
     at::Tensor y = at::full({k, n}, std::numeric_limits<float>::quiet_NaN());
-    const Activation x(exec_.get(), at::eye(k));
+    Activation x(exec_.get(), at::eye(k));
     linear_into(exec_.get(), x, PreparedWeight(storage), {.y = y.data_ptr<float>(), .stride = n});
     return y.t().contiguous();
   }
@@ -127,6 +128,55 @@ TEST_F(FormatStorageTest, UsefulFormatsHaveFastKernels) {
   EXPECT_EQ(problem("e4m3 group:24 f16", 100), "m=1 n=7 k=100 f32") << "no multiple of 16: expanded";
 }
 
+// Inputs are one number each, which int8 activations scale by fl16(max / 127): an output is one product of the stored
+// value, rounded where scales meet, in the fold and at the end.
+TEST_F(FormatStorageTest, SmallMultiplesRunWithInt8Activations) {
+  constexpr int64_t kK = 100;
+  int packed = 0;
+  for (const MatrixFormat& format : catalogue(7, kK)) {
+    const Storage storage = quantize_to_format(exec_.get(), random_matrix(7, kK, 2), format);
+    const Storage* part = &storage;
+    if (!std::holds_alternative<FormatStorage>(storage) || !why_not_packed({&part, 1}).empty()) continue;
+    SCOPED_TRACE(to_string(format));
+    ++packed;
+    const PackedWeight weight({&part, 1});
+    EXPECT_EQ(to_string(packed_problem(storage)), to_string(weight.problem()));
+    const at::Tensor wanted = dequantize(storage).t().to(at::kDouble);
+    for (const Isa isa : attainable_isas())
+      for (const auto scales : {kernels::ActivationScales::Row, kernels::ActivationScales::Unit}) {
+        exec_.get().isa = isa;
+        const Arena::Frame frame(exec_.get().arena);
+        Activation x(exec_.get(), at::eye(kK) * 127);
+        at::Tensor y = at::full({kK, 7}, std::numeric_limits<float>::quiet_NaN());
+        linear_into(exec_.get(), x, weight, scales, {.y = y.data_ptr<float>(), .stride = 7});
+        const at::Tensor error = (y.to(at::kDouble) - wanted * 127).abs();
+        ASSERT_TRUE((error <= wanted.abs() * (127 * 6 * 0x1p-24)).all().item<bool>()) << to_string(isa);
+      }
+  }
+  EXPECT_GT(packed, 40);
+}
+
+TEST_F(FormatStorageTest, WhyOthersKeepTheirActivations) {
+  const auto why = [&](const char* format) {
+    const Storage storage = stored(format, 16, 192);
+    const Storage* part = &storage;
+    return why_not_packed({&part, 1});
+  };
+  for (const char* format : {"mxfp4", "nvfp4", "e2m1 row f32", "e2m1 group:64 f16", "int4 group:32 e8m0"})
+    EXPECT_EQ(why(format), "") << format;
+  EXPECT_THAT(why("nf4 group:64 f16"), HasSubstr("nf4 codes are no small multiples"));
+  EXPECT_THAT(why("mxfp8_e4m3"), HasSubstr("e4m3 codes"));
+  EXPECT_THAT(why("uint4 group:32 e8m0"), HasSubstr("uint4 codes"));
+  EXPECT_THAT(why("e2m1 group:16 e8m0"), HasSubstr("groups of 16"));
+  EXPECT_THAT(why("e2m1 group:32 f32"), HasSubstr("f32 scales"));
+  const Storage dense = make_dense(random_matrix(16, 64, 1), ElementType::Float32);
+  const Storage mx = stored("mxfp4", 16, 64), nv = stored("nvfp4", 16, 64);
+  const Storage* mixed[] = {&mx, &nv};
+  EXPECT_THAT(why_not_packed(mixed), HasSubstr("differ"));
+  const Storage* only[] = {&dense};
+  EXPECT_THAT(why_not_packed(only), HasSubstr("no integer kernel"));
+}
+
 TEST_F(FormatStorageTest, BytesAreExact) {
   const auto bytes = [&](const char* format, int64_t rows, int64_t columns) {
     return bytes_of(stored(format, rows, columns));
@@ -139,9 +189,12 @@ TEST_F(FormatStorageTest, BytesAreExact) {
   EXPECT_EQ(bytes("nf4 group:64 f16", 4, 65), 4 * (33 + 2 * 2)) << "a row of 65 nibbles ends in half a byte";
   EXPECT_EQ(bytes("binary row f16", 4, 64), 4 * (8 + 2));
   EXPECT_EQ(bytes("complex row f16", 4, 64), 4 * (8 + 2));
+  EXPECT_EQ(bytes("complex row f16x2", 4, 64), 4 * (8 + 4));
+  EXPECT_EQ(bytes("complex tensor f32x2", 4, 64), 4 * 8 + 8);
   EXPECT_EQ(bytes("uint3 group:32 f32", 4, 64), 4 * (24 + 8 + 1)) << "two zero points of 3 bits";
   EXPECT_EQ(bytes("int5 group:32 u4_f16", 4, 64), 4 * (40 + 1) + 4 * 2);
-  for (const char* format : {"mxfp4", "nvfp4", "mxfp8_e5m2", "binary row f16", "int5 group:32 u4_f16"})
+  for (const char* format :
+       {"mxfp4", "nvfp4", "mxfp8_e5m2", "binary row f16", "int5 group:32 u4_f16", "complex group:32 f16x2"})
     EXPECT_DOUBLE_EQ(8.0 * static_cast<double>(bytes(format, 4, 64)) / 256,
                      parse_weight_format(format).bits_per_element(4, 64))
         << format;
@@ -196,6 +249,8 @@ TEST_F(FormatStorageTest, ValidationNamesTheTensor) {
   EXPECT_THAT(message("uint5 row f16", [](auto& s) { s.zeros = at::Tensor(); }), HasSubstr("'zeros'"));
   EXPECT_THAT(message("mxfp4", [](auto& s) { s.scales.fill_(255); }), HasSubstr("'scales' is nan in e8m0"));
   EXPECT_THAT(message("nf4 row f16", [](auto& s) { s.scales.zero_(); }), HasSubstr("positive"));
+  EXPECT_THAT(message("complex row f16x2", [](auto& s) { s.scales = s.scales.narrow(1, 0, 2).contiguous(); }),
+              HasSubstr("'scales' must be a contiguous Byte [4, 4]"));
   EXPECT_THAT(message("nvfp4", [](auto& s) { s.outer.fill_(255); }), HasSubstr("'outer' is"));
   EXPECT_THAT(message("e4m3 row f16", [](auto& s) { s.codes.fill_(127); }), HasSubstr("'codes' is nan in e4m3"));
   EXPECT_THAT(message("mxfp4", [](auto& s) { s.rows = 5; }), HasSubstr("'codes'"));
