@@ -82,6 +82,11 @@ Decoder::Decoder(DecoderConfig config, std::shared_ptr<const Storage> embedding,
   if (rows_of(*embedding_) != config_.vocabulary || columns_of(*embedding_) != config_.width)
     throw InvalidArgument("the embedding is [{}, {}], but the model configuration asks for [{}, {}]",
                           rows_of(*embedding_), columns_of(*embedding_), config_.vocabulary, config_.width);
+  for (const auto& layer : config_.layers) {
+    const auto same = std::find(rope_.begin(), rope_.end(), layer.inverse_frequency);
+    layer_rope_.push_back(static_cast<size_t>(same - rope_.begin()));
+    if (same == rope_.end()) rope_.push_back(layer.inverse_frequency);
+  }
 }
 
 void Decoder::set_embedding(Storage embedding) {
@@ -124,33 +129,34 @@ struct Decoder::StepRows {
   float* out;  ///< [rows, heads * head_dim], attention's result
 };
 
-void Decoder::attend(StepContext& step, int64_t index, const StepRows& r, std::span<const Segment> segments) const {
+Decoder::StepAngles Decoder::angles(ExecContext& exec, std::span<const Segment> segments) const {
+  StepAngles all;
+  const int64_t rows = segments.back().first + segments.back().count;
+  for (const auto& frequency : rope_) {
+    const int64_t dim = 2 * static_cast<int64_t>(frequency.size()), floats = kernels::rope_row_floats(dim);
+    auto* made = exec.arena.take<float>(rows * floats);
+    for (const auto& [cache, first, count] : segments)
+      kernels::rope_angles(
+          exec, {.tokens = count, .rotary_dim = dim, .style = config_.rope_style},
+          {.start = cache->length(), .inverse_frequency = frequency.data(), .rows = made + first * floats});
+    all.push_back(made);
+  }
+  return all;
+}
+
+void Decoder::attend(StepContext& step, int64_t index, const StepRows& r, std::span<const Segment> segments,
+                     const float* angles) const {
   const DecoderBlock& block = blocks_[index];
   const LayerAttention& layer = config_.layers[index];
   const int64_t q_size = config_.heads * config_.head_dim, kv_size = config_.kv_heads * config_.head_dim;
+  const int64_t rotary_dim = 2 * static_cast<int64_t>(layer.inverse_frequency.size());
   float *q = r.qkv, *k = q + q_size, *v = k + kv_size;
   norm_heads(step, q, r.rows, r.stride, config_.heads, block.q_norm, config_.norm_epsilon);
   norm_heads(step, k, r.rows, r.stride, config_.kv_heads, block.k_norm, config_.norm_epsilon);
-  for (const auto& [cache, first, count] : segments) {
-    // Keys follow the queries in a row and turn by the same angles.
-    kernels::rope(step.exec,
-                  {.tokens = count,
-                   .heads = config_.heads + config_.kv_heads,
-                   .head_dim = config_.head_dim,
-                   .rotary_dim = 2 * static_cast<int64_t>(layer.inverse_frequency.size()),
-                   .style = config_.rope_style},
-                  {.x = q + first * r.stride,
-                   .x_stride = r.stride,
-                   .start = cache->length(),
-                   .inverse_frequency = layer.inverse_frequency.data()});
-    cache->append(step.exec, index, count, k + first * r.stride, v + first * r.stride, r.stride);
-  }
-  if (step.observer != nullptr)
-    step.observer->queries_and_keys(index, heads_view(q, r.rows, r.stride, config_.heads, config_.head_dim),
-                                    heads_view(k, r.rows, r.stride, config_.kv_heads, config_.head_dim));
   const auto sequences = static_cast<int64_t>(segments.size());
   auto* problems = step.exec.arena.take<kernels::AttentionProblem>(sequences);
   auto* arguments = step.exec.arena.take<kernels::AttentionArgs>(sequences);
+  auto* appends = step.exec.arena.take<kernels::AttentionAppend>(sequences);
   for (size_t i = 0; i < segments.size(); ++i) {
     const auto& [cache, first, count] = segments[i];
     problems[i] = {.tokens = count,
@@ -161,27 +167,43 @@ void Decoder::attend(StepContext& step, int64_t index, const StepRows& r, std::s
                    .window = layer.window,
                    .format = cache->format(),
                    .bf16 = step.exec.products == ProductPrecision::BFloat16};
-    arguments[i] = {.q = q + first * r.stride,
-                    .q_stride = r.stride,
+    appends[i] = {.q = q + first * r.stride,
+                  .k = k + first * r.stride,
+                  .v = v + first * r.stride,
+                  .angles = angles + first * kernels::rope_row_floats(rotary_dim),
+                  .rotary_dim = rotary_dim,
+                  .style = config_.rope_style};
+    cache->accept(index, appends[i]);
+    arguments[i] = {.q_stride = r.stride,
                     .keys = cache->keys(index),
                     .values = cache->values(index),
                     .capacity = cache->capacity(),
                     .softmax_scale = static_cast<float>(config_.softmax_scale),
                     .out = r.out + first * q_size,
-                    .out_stride = q_size};
+                    .out_stride = q_size,
+                    .append = &appends[i]};
   }
-  if (sequences == 1) return kernels::attention(step.exec, problems[0], arguments[0]);
-  kernels::attention_batch(step.exec, {{problems, segments.size()}}, {{arguments, segments.size()}});
+  if (sequences == 1)
+    kernels::attention(step.exec, problems[0], arguments[0]);
+  else
+    kernels::attention_batch(step.exec, {{problems, segments.size()}}, {{arguments, segments.size()}});
+  if (step.observer != nullptr)
+    step.observer->queries_and_keys(index, heads_view(q, r.rows, r.stride, config_.heads, config_.head_dim),
+                                    heads_view(k, r.rows, r.stride, config_.kv_heads, config_.head_dim));
 }
 
-/// hidden += post_norm(linear(x)), x [rows, K].
-void Decoder::add_branch(StepContext& step, const Linear& linear, const float* x, int64_t rows,
-                         const NormWeight& post_norm, float* hidden) const {
-  const int64_t width = config_.width;
-  Activation input(step.exec, x, rows, linear.inputs());
-  if (!post_norm.defined()) return linear.add_into(step, input, hidden, width);
+Activation Decoder::normed(StepContext& step, const float* hidden, int64_t rows, const NormWeight& weight) const {
+  return {step.exec, hidden, rows, config_.width,
+          RowNorm{weight.const_data_ptr<float>(), static_cast<float>(config_.norm_epsilon)}};
+}
+
+/// hidden += post_norm(linear(x)).
+void Decoder::add_branch(StepContext& step, const Linear& linear, Activation& x, const NormWeight& post_norm,
+                         float* hidden) const {
+  const int64_t width = config_.width, rows = x.rows();
+  if (!post_norm.defined()) return linear.add_into(step, x, hidden, width);
   auto* branch = step.exec.arena.take<float>(rows * width);
-  linear.forward_into(step, input, branch, width);
+  linear.forward_into(step, x, branch, width);
   norm_rows(step, branch, rows, width, width, post_norm, config_.norm_epsilon, branch, width);
   constexpr int64_t kInlineElements = 1 << 14;  // fewer are done before another thread would have begun
   step.exec.pool.parallel_for(rows * width, kInlineElements, [&](int64_t begin, int64_t end, int) {
@@ -189,39 +211,49 @@ void Decoder::add_branch(StepContext& step, const Linear& linear, const float* x
   });
 }
 
-void Decoder::run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments) const {
-  const Arena::Frame frame(step.exec.arena);
-  Arena& arena = step.exec.arena;
-  const DecoderBlock& block = blocks_.at(index);
-  const int64_t width = config_.width, ffn = config_.ffn_width, q_size = config_.heads * config_.head_dim;
-  const int64_t rows = segments.back().first + segments.back().count;
-  const int64_t qkv_size = q_size + 2 * config_.kv_heads * config_.head_dim;
-
-  auto* normed = arena.take<float>(rows * width);
-  norm_rows(step, hidden, rows, width, width, block.attn_norm, config_.norm_epsilon, normed, width);
-  Activation attn_in(step.exec, normed, rows, width);
-  const StepRows r = {arena.take<float>(rows * qkv_size), rows, qkv_size, arena.take<float>(rows * q_size)};
-  const Linear* const qkv[] = {&block.q_proj, &block.k_proj, &block.v_proj};
-  block.qkv.forward_into(step, qkv, attn_in, r.qkv);
-  attend(step, index, r, segments);
-  add_branch(step, block.o_proj, r.out, rows, block.post_attn_norm, hidden);
-
-  normed = arena.take<float>(rows * width);
-  norm_rows(step, hidden, rows, width, width, block.ffn_norm, config_.norm_epsilon, normed, width);
-  Activation ffn_in(step.exec, normed, rows, width);
-  auto* gate_up = arena.take<float>(rows * 2 * ffn);
+/// The input of down_proj, act(gate) * up: in bf16 straight from the product where both layers run so.
+Activation Decoder::gated(StepContext& step, const DecoderBlock& block, Activation& x) const {
+  const int64_t rows = x.rows(), ffn = config_.ffn_width;
   const Linear* const pair[] = {&block.gate_proj, &block.up_proj};
-  block.gate_up.forward_into(step, pair, ffn_in, gate_up);
+  if (block.down_proj.takes_bf16(step, rows))
+    if (const auto fused = block.gate_up.gated(step, pair, x, config_.activation)) return *fused;
+  Arena& arena = step.exec.arena;
+  auto* gate_up = arena.take<float>(rows * 2 * ffn);
+  block.gate_up.forward_into(step, pair, x, gate_up);
   auto* mid = arena.take<float>(rows * ffn);
   kernels::gated(step.exec, {.rows = rows, .k = ffn, .activation = config_.activation},
                  {.gate = gate_up, .up = gate_up + ffn, .y = mid, .stride = 2 * ffn});
-  add_branch(step, block.down_proj, mid, rows, block.post_ffn_norm, hidden);
+  return {step.exec, mid, rows, ffn};
+}
+
+void Decoder::run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments,
+                        const StepAngles& angles) const {
+  const Arena::Frame frame(step.exec.arena);
+  Arena& arena = step.exec.arena;
+  const DecoderBlock& block = blocks_.at(index);
+  const int64_t q_size = config_.heads * config_.head_dim;
+  const int64_t rows = segments.back().first + segments.back().count;
+  const int64_t qkv_size = q_size + 2 * config_.kv_heads * config_.head_dim;
+
+  Activation attn_in = normed(step, hidden, rows, block.attn_norm);
+  const StepRows r = {arena.take<float>(rows * qkv_size), rows, qkv_size, arena.take<float>(rows * q_size)};
+  const Linear* const qkv[] = {&block.q_proj, &block.k_proj, &block.v_proj};
+  block.qkv.forward_into(step, qkv, attn_in, r.qkv);
+  attend(step, index, r, segments, angles[layer_rope_[index]]);
+  Activation attended(step.exec, r.out, rows, q_size);
+  add_branch(step, block.o_proj, attended, block.post_attn_norm, hidden);
+
+  Activation ffn_in = normed(step, hidden, rows, block.ffn_norm);
+  Activation mid = gated(step, block, ffn_in);
+  add_branch(step, block.down_proj, mid, block.post_ffn_norm, hidden);
 }
 
 at::Tensor Decoder::forward_block(StepContext& step, int64_t index, at::Tensor hidden, KvStore& cache) const {
   at::Tensor rows = hidden.clone(at::MemoryFormat::Contiguous);
   const Segment whole = {&cache, 0, rows.size(0)};
-  run_block(step, index, rows.data_ptr<float>(), {&whole, 1});
+  cache.require_room(whole.count);
+  const Arena::Frame frame(step.exec.arena);
+  run_block(step, index, rows.data_ptr<float>(), {&whole, 1}, angles(step.exec, {&whole, 1}));
   return rows;
 }
 
@@ -232,10 +264,7 @@ at::Tensor Decoder::output_logits(StepContext& step, const at::Tensor& hidden) c
     final = final.clone();
     rotate(step.exec, final.data_ptr<float>(), final.size(0), true);
   }
-  const int64_t rows = final.size(0), width = config_.width;
-  auto* normed = step.exec.arena.take<float>(rows * width);
-  norm_rows(step, final.const_data_ptr<float>(), rows, width, width, final_norm_, config_.norm_epsilon, normed, width);
-  Activation input(step.exec, normed, rows, width);
+  Activation input = normed(step, final.const_data_ptr<float>(), final.size(0), final_norm_);
   return lm_head_.forward(step, input);
 }
 
@@ -245,9 +274,11 @@ at::Tensor Decoder::forward(StepContext& step, std::span<const int32_t> tokens, 
   const auto count = static_cast<int64_t>(tokens.size());
   cache.require_room(count);
   for (int64_t first = 0; first < count; first += kPromptChunk) {
+    const Arena::Frame frame(step.exec.arena);
     const Segment chunk = {&cache, 0, std::min(kPromptChunk, count - first)};
+    const StepAngles turns = angles(step.exec, {&chunk, 1});
     for (int64_t block = 0; block < static_cast<int64_t>(blocks_.size()); ++block)
-      run_block(step, block, hidden.data_ptr<float>() + first * config_.width, {&chunk, 1});
+      run_block(step, block, hidden.data_ptr<float>() + first * config_.width, {&chunk, 1}, turns);
     cache.advance(chunk.count);
   }
   if (logits == Logits::None) return {};
@@ -264,11 +295,14 @@ at::Tensor Decoder::forward_batch(StepContext& step, std::span<const int32_t> to
   for (size_t i = 0; i < caches.size(); ++i) {
     for (size_t j = 0; j < i; ++j)
       if (caches[i] == caches[j]) throw InvalidArgument("sequences {} and {} of a batch share a KV cache", j, i);
+    caches[i]->require_room(1);
     segments.push_back({caches[i], static_cast<int64_t>(i), 1});
   }
   at::Tensor hidden = embed(step.exec, tokens);
+  const Arena::Frame frame(step.exec.arena);
+  const StepAngles turns = angles(step.exec, segments);
   for (int64_t block = 0; block < static_cast<int64_t>(blocks_.size()); ++block)
-    run_block(step, block, hidden.data_ptr<float>(), segments);
+    run_block(step, block, hidden.data_ptr<float>(), segments, turns);
   for (KvStore* cache : caches) cache->advance(1);
   return output_logits(step, hidden);
 }

@@ -117,13 +117,22 @@ class Decoder {
     int64_t first, count;
   };
   struct StepRows;
-  void run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments) const;
-  void attend(StepContext& step, int64_t index, const StepRows& rows, std::span<const Segment> segments) const;
+  /// RoPE's angles of a step's rows, for each of rope_.
+  using StepAngles = std::vector<const float*>;
+  StepAngles angles(ExecContext& exec, std::span<const Segment> segments) const;
+  void run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments,
+                 const StepAngles& angles) const;
+  void attend(StepContext& step, int64_t index, const StepRows& rows, std::span<const Segment> segments,
+              const float* angles) const;
   void rotate(ExecContext& exec, float* rows, int64_t count, bool back) const;
-  void add_branch(StepContext& step, const Linear& linear, const float* x, int64_t rows, const NormWeight& post_norm,
+  Activation normed(StepContext& step, const float* hidden, int64_t rows, const NormWeight& weight) const;
+  Activation gated(StepContext& step, const DecoderBlock& block, Activation& x) const;
+  void add_branch(StepContext& step, const Linear& linear, Activation& x, const NormWeight& post_norm,
                   float* hidden) const;
 
   DecoderConfig config_;
+  std::vector<std::vector<double>> rope_;  ///< the inverse frequencies that layers have
+  std::vector<size_t> layer_rope_;         ///< which of them a layer has
   std::shared_ptr<const Storage> embedding_;
   std::vector<DecoderBlock> blocks_;
   NormWeight final_norm_;

@@ -12,6 +12,10 @@ namespace {
 constexpr int64_t kScaleBytes = 4;  // f16 scale and f16 zero of a token and head
 bool has_scales(ElementType format) { return bits_of(format) <= 8; }
 
+uint16_t* scales_of(at::Tensor& scales) {
+  return scales.defined() ? reinterpret_cast<uint16_t*>(scales.data_ptr<at::Half>()) : nullptr;
+}
+
 kernels::KvView view_of(const at::Tensor& codes, const at::Tensor& scales) {
   return {.codes = codes.const_data_ptr(),
           .scales = scales.defined() ? reinterpret_cast<const uint16_t*>(scales.const_data_ptr<at::Half>()) : nullptr};
@@ -68,25 +72,30 @@ void KvStore::append(ExecContext& exec, int64_t layer, int64_t tokens, const flo
 }
 
 void KvStore::store(ExecContext& exec, int64_t tokens, const float* x, int64_t stride, KvSide side, Side& cache) {
-  kernels::store_kv(
-      exec,
-      {.tokens = tokens,
-       .start = length_,
-       .kv_heads = shape_.kv_heads,
-       .head_dim = shape_.head_dim,
-       .format = format_,
-       .side = side},
-      {.x = x,
-       .x_stride = stride,
-       .codes = cache.codes.data_ptr<uint8_t>(),
-       .scales = cache.scales.defined() ? reinterpret_cast<uint16_t*>(cache.scales.data_ptr<at::Half>()) : nullptr,
-       .capacity = capacity_});
+  kernels::store_kv(exec,
+                    {.tokens = tokens,
+                     .start = length_,
+                     .kv_heads = shape_.kv_heads,
+                     .head_dim = shape_.head_dim,
+                     .format = format_,
+                     .side = side},
+                    {.x = x,
+                     .x_stride = stride,
+                     .codes = cache.codes.data_ptr<uint8_t>(),
+                     .scales = scales_of(cache.scales),
+                     .capacity = capacity_});
 }
 
 void KvStore::truncate(int64_t length) {
   if (length < 0 || length > length_)
     throw InvalidArgument("a KV cache of {} tokens cannot be cut to {}", length_, length);
   length_ = length;
+}
+
+void KvStore::accept(int64_t layer, kernels::AttentionAppend& append) {
+  Side &keys = keys_.at(layer), &values = values_.at(layer);
+  append.key_codes = keys.codes.data_ptr<uint8_t>(), append.key_scales = scales_of(keys.scales);
+  append.value_codes = values.codes.data_ptr<uint8_t>(), append.value_scales = scales_of(values.scales);
 }
 
 kernels::KvView KvStore::keys(int64_t layer) const { return view_of(keys_.at(layer).codes, keys_.at(layer).scales); }

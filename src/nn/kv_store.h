@@ -43,6 +43,9 @@ class KvStore {
   /// Forgets the tokens from `length` on.
   void truncate(int64_t length);
 
+  /// Points `append` at the cache of `layer`: attention may write the tokens that follow.
+  void accept(int64_t layer, kernels::AttentionAppend& append);
+
   kernels::KvView keys(int64_t layer) const;
   kernels::KvView values(int64_t layer) const;
 

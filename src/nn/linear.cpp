@@ -94,19 +94,27 @@ void Linear::run(StepContext& step, Activation& x, float* y, int64_t y_stride, b
       for (int64_t n = 0; n < outputs(); ++n) y[t * y_stride + n] += bias[n];
     return;
   }
-  const bool integer = activations_ != ActivationFormat::Float32;
+  const LinearOutput out = {.y = y, .stride = y_stride, .bias = bias, .add = add};
+  if (kernel().packed)
+    linear_into(step.exec, x, *kernel_->packed, scales_of(activations_), out);
+  else
+    linear_into(step.exec, x, *kernel_->dense, out);
+}
+
+const Linear::Kernel& Linear::kernel() const {
   std::call_once(kernel_->once, [&] {
     const Storage* part = weight_.get();
-    if (integer)
+    if (activations_ != ActivationFormat::Float32)
       kernel_->packed.emplace(std::span(&part, 1));
     else
       kernel_->dense.emplace(*weight_);
   });
-  const LinearOutput out = {.y = y, .stride = y_stride, .bias = bias, .add = add};
-  if (integer)
-    linear_into(step.exec, x, *kernel_->packed, scales_of(activations_), out);
-  else
-    linear_into(step.exec, x, *kernel_->dense, out);
+  return *kernel_;
+}
+
+bool Linear::takes_bf16(const StepContext& step, int64_t rows) const {
+  return step.observer == nullptr && op_ == nullptr && activations_ != ActivationFormat::Float32 &&
+         runs_in_bf16(step.exec, *kernel().packed, scales_of(activations_), rows);
 }
 
 at::Tensor Linear::forward(StepContext& step, Activation& x) const {

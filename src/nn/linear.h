@@ -51,6 +51,9 @@ class Linear {
   /// The same into a new tensor [T, N].
   at::Tensor forward(StepContext& step, Activation& x) const;
 
+  /// Whether `rows` rows may come as bf16 tiles alone: nobody asks for them in f32.
+  bool takes_bf16(const StepContext& step, int64_t rows) const;
+
   const Storage& weight() const { return *weight_; }
   /// The storage itself, so that tied layers can be recognised and share it.
   const std::shared_ptr<const Storage>& shared_weight() const { return weight_; }
@@ -71,6 +74,7 @@ class Linear {
 
  private:
   struct Kernel;
+  const Kernel& kernel() const;
   void run(StepContext& step, Activation& x, float* y, int64_t y_stride, bool add) const;
 
   std::string site_;

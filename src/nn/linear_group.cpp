@@ -68,17 +68,26 @@ bool can_stack(std::span<const Linear* const> members) {
   return run_alike(members) && why_not_packed(storages_of(members)).empty();
 }
 
+const LinearGroup::Stack* LinearGroup::stacked(std::span<const Linear* const> members) const {
+  if (!run_alike(members)) return nullptr;
+  const std::lock_guard lock(stack_->mutex);
+  if (!stack_->current(members)) stack_->make(members);
+  return stack_->packed ? stack_.get() : nullptr;
+}
+
+std::optional<Activation> LinearGroup::gated(StepContext& step, std::span<const Linear* const> members, Activation& x,
+                                             kernels::GatedActivation activation) const {
+  const Stack* stack = step.observer == nullptr ? stacked(members) : nullptr;
+  if (stack == nullptr || !stack->bias.empty()) return std::nullopt;
+  return gated_in_bf16(step.exec, x, *stack->packed, scales_of(members.front()->activations()), activation);
+}
+
 void LinearGroup::forward_into(StepContext& step, std::span<const Linear* const> members, Activation& x,
                                float* y) const {
   int64_t outputs = 0;
   for (const Linear* member : members) outputs += member->outputs();
-  bool stacked = false;
-  if (run_alike(members)) {
-    const std::lock_guard lock(stack_->mutex);
-    if (!stack_->current(members)) stack_->make(members);
-    stacked = stack_->packed.has_value();
-  }
-  if (!stacked) {
+  const Stack* stack = stacked(members);
+  if (stack == nullptr) {
     for (const Linear* member : members) {
       member->forward_into(step, x, y, outputs);
       y += member->outputs();
@@ -87,8 +96,8 @@ void LinearGroup::forward_into(StepContext& step, std::span<const Linear* const>
   }
   if (step.observer != nullptr)
     for (const Linear* member : members) step.observer->linear_input(member->site(), x.tensor());
-  linear_into(step.exec, x, *stack_->packed, scales_of(members.front()->activations()),
-              {.y = y, .stride = outputs, .bias = stack_->bias.empty() ? nullptr : stack_->bias.data()});
+  linear_into(step.exec, x, *stack->packed, scales_of(members.front()->activations()),
+              {.y = y, .stride = outputs, .bias = stack->bias.empty() ? nullptr : stack->bias.data()});
 }
 
 }  // namespace halftone::nn

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "nn/linear.h"
@@ -19,9 +20,15 @@ class LinearGroup {
   /// The outputs of all `members` on x [T, K], one after another in each row of y [T, sum N]. Equal to calling them one
   /// by one in every bit. Weights are stacked at the first call and again when a member's weight was replaced.
   void forward_into(StepContext& step, std::span<const Linear* const> members, Activation& x, float* y) const;
+  /// act(gate(x)) * up(x) for the members gate and up, as bf16 tiles for a layer that takes them; nothing where that is
+  /// not how they run.
+  std::optional<Activation> gated(StepContext& step, std::span<const Linear* const> members, Activation& x,
+                                  kernels::GatedActivation activation) const;
 
  private:
   struct Stack;
+  /// The members as one matrix, made where needed; null where they cannot be one.
+  const Stack* stacked(std::span<const Linear* const> members) const;
   std::unique_ptr<Stack> stack_;
 };
 

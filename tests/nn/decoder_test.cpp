@@ -55,6 +55,29 @@ TEST_P(DecoderTest, PrefillEqualsDecodingBitForBit) {
     }
 }
 
+struct Bystander : Observer {
+  void linear_input(const std::string&, const at::Tensor&) override {}
+  void queries_and_keys(int64_t, const at::Tensor&, const at::Tensor&) override {}
+};
+
+/// Who watches wants f32 inputs, so norms and gates run apart from the products that otherwise contain them.
+TEST_P(DecoderTest, FusedBFloat16StepsHaveTheBitsOfSeparateOnes) {
+  if (exec_.get().isa != Isa::Amx) GTEST_SKIP() << "bf16 products need AMX";
+  const auto tokens = tiny_tokens(60);
+  Decoder decoder = tiny_decoder(config());
+  for (auto& block : decoder.blocks())
+    for (auto* linear : block.linears())
+      linear->set_weight(
+          quantize_nearest(exec_.get(), linear->dense_weight(), {ElementType::Int4, Granularity::Group, 32, true}),
+          ActivationFormat::Int8PerGroup);
+  const at::Tensor integers = tiny_logits(exec_.get(), decoder, tokens);
+  exec_.get().products = ProductPrecision::BFloat16;
+  Bystander bystander;
+  const at::Tensor fused = tiny_logits(exec_.get(), decoder, tokens);
+  EXPECT_TRUE(fused.equal(tiny_logits(exec_.get(), decoder, tokens, ElementType::Float32, &bystander)));
+  EXPECT_FALSE(fused.equal(integers)) << "this was no bf16";
+}
+
 TEST_P(DecoderTest, SequencesOfABatchDoNotMatterToEachOther) {
   Decoder decoder = tiny_decoder(config());
   for (auto& block : decoder.blocks())

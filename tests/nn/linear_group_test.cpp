@@ -1,12 +1,15 @@
 // Stacked linear layers: the bits of the members one by one, whatever their storages, and after a member changed.
 #include "nn/linear_group.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
 #include "nn/testing/tiny_decoder.h"
+#include "numerics/formats/weight_format.h"
+#include "tensor/format_storage.h"
 #include "tensor/quantize.h"
 
 namespace halftone::nn {
@@ -56,6 +59,22 @@ TEST_F(LinearGroupTest, EqualsItsMembersInEveryStorage) {
       EXPECT_TRUE(can_stack(members));
       EXPECT_TRUE(equal(group, members)) << to_string(scheme);
     }
+}
+
+// Each layer has a scale of its own above those of its groups.
+TEST_F(LinearGroupTest, StacksNvfp4) {
+  const LinearGroup group;
+  Linear a = layer(32, true), b = layer(16, false), c = layer(19, true);
+  const std::vector<const Linear*> members = {&a, &b, &c};
+  float size = 1;
+  for (auto* linear : {&a, &b, &c}) {
+    const at::Tensor weight = linear->dense_weight() * size;
+    linear->set_weight(quantize_to_format(exec_.get(), weight, parse_weight_format("nvfp4")),
+                       ActivationFormat::Int8PerGroup);
+    size *= 5;
+  }
+  EXPECT_TRUE(can_stack(members));
+  EXPECT_TRUE(equal(group, members));
 }
 
 TEST_F(LinearGroupTest, NoticesWhatChanged) {
