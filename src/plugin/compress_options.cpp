@@ -4,7 +4,9 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "numerics/formats/element_array.h"
+#include "tensor/codebook_storage.h"
 #include "tensor/format_storage.h"
+#include "tensor/packed_weight.h"
 
 namespace halftone {
 namespace {
@@ -24,10 +26,37 @@ Storage to_format(ExecContext& exec, const Storage& storage, const std::string& 
   if (format == "int8_group32") return quantize_nearest(exec, values, {.element = ElementType::Int8, .group = 32});
   if (format == "int4") return quantize_nearest(exec, values, {.element = ElementType::Int4, .group = 32});
   if (is_dense(format)) return make_dense(values, parse_element_type(format));
+  if (names_codebook(format)) return quantize_to_codebook(exec, values, parse_codebook_spec(format));
   return quantize_to_format(exec, values, parse_weight_format(format));
 }
 
+void check_any_format(const std::string& text) {
+  if (!names_codebook(text)) {
+    parse_weight_format(text);
+    return;
+  }
+  try {
+    parse_codebook_spec(text);
+  } catch (const IoError& problem) {  // a value of the option, so its error names the option
+    throw InvalidArgument("{}", problem.what());
+  }
+}
+
+bool is_packable(const Storage& storage) {
+  const Storage* part = &storage;
+  return why_not_packed({&part, 1}).empty();
+}
+
+bool all_int8(const std::vector<nn::DecoderBlock>& blocks) {
+  for (const auto& block : blocks)
+    for (const auto* linear : block.linears())
+      if (linear->activations() == nn::ActivationFormat::Float32) return false;
+  return true;
+}
+
 }  // namespace
+
+std::string any_format_forms() { return weight_format_forms() + " | " + codebook_forms(); }
 
 QuantScheme WeightOptions::scheme(int64_t columns) const {
   return {.element = element_of_bits(bits),
@@ -37,10 +66,10 @@ QuantScheme WeightOptions::scheme(int64_t columns) const {
 }
 
 void FormatOptions::check_format(const std::string& text) {
-  if (text != "bits") parse_weight_format(text);
+  if (text != "bits") check_any_format(text);
 }
 
-void FormatOptions::check_beside(const WeightOptions& weights, std::string_view method) const {
+void FormatOptions::check_beside(const WeightOptions& weights, std::string_view method) {
   const WeightOptions defaults;
   if (!chosen()) {
     if (rounding != FormatOptions{}.rounding)
@@ -59,23 +88,39 @@ void FormatOptions::check_beside(const WeightOptions& weights, std::string_view 
     if (set)
       throw InvalidArgument("{}: format = '{}' already says what option {} says; leave {} out", method, format, name,
                             name);
-  require_rounding(parse_weight_format(format).element, parse_rounding(rounding));
+  if (names_codebook(format)) codebook_ = std::make_shared<const CodebookSpec>(parse_codebook_spec(format));
+  const Rounding chosen_rounding = parse_rounding(rounding);
+  if (codebook_ == nullptr)
+    require_rounding(parse_weight_format(format).element, chosen_rounding);
+  else if (codebook_->dimension > 1 && chosen_rounding != Rounding::NearestEven)
+    throw Unsupported(
+        "{}: option rounding = '{}' has no meaning for '{}', whose codes stand for {} numbers; leave it out", method,
+        rounding, format, codebook_->dimension);
 }
 
 Storage FormatOptions::quantize(ExecContext& exec, const nn::Linear& linear, uint64_t seed) const {
   const RandomKey key{.seed = seed, .tensor = static_cast<uint32_t>(hash_bytes(linear.site()))};
-  return quantize_to_format(exec, linear.dense_weight(), parse_weight_format(format),
-                            RoundingSource(parse_rounding(rounding), key));
+  const RoundingSource source(parse_rounding(rounding), key);
+  if (codebook_ != nullptr) {
+    RandomKey finding = key;
+    finding.role = 1;  // independent of the rounding's bits
+    return quantize_to_codebook(exec, linear.dense_weight(), *codebook_, finding, source);
+  }
+  return quantize_to_format(exec, linear.dense_weight(), parse_weight_format(format), source);
 }
 
 void OutsideOptions::check_head(const std::string& text) {
-  if (!is_dense(text) && text != "int8" && text != "int8_group32" && text != "int4") parse_weight_format(text);
+  if (!is_dense(text) && text != "int8" && text != "int8_group32" && text != "int4") check_any_format(text);
 }
 
 void OutsideOptions::apply(ExecContext& exec, nn::Decoder& model) const {
   const bool tied = model.tied();
+  nn::Linear& lm_head = model.lm_head();
+  lm_head.set_weight(lm_head.shared_weight());  // with f32 inputs any format will do
   model.set_embedding(to_format(exec, *model.embedding(), head));
-  if (!tied) model.lm_head().set_weight(to_format(exec, model.lm_head().weight(), head), model.lm_head().activations());
+  if (!tied) lm_head.set_weight(to_format(exec, lm_head.weight(), head));
+  if (all_int8(model.blocks()) && is_packable(lm_head.weight()))
+    lm_head.set_weight(lm_head.shared_weight(), nn::ActivationFormat::Int8PerGroup);
   model.set_kv_format(nn::parse_kv_format(kv));
 }
 

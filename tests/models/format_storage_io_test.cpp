@@ -1,5 +1,6 @@
 // Storages of any number format in files: an artifact keeps every bit, damage is refused, and MXFP4 tensors of GGUF
 // files stay as they are.
+#include <ATen/ops/zeros_like.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -16,12 +17,14 @@
 #include "models/language/language_model.h"
 #include "models/language/storage_io.h"
 #include "numerics/formats/weight_format.h"
+#include "tensor/codebook_storage.h"
 #include "tensor/format_storage.h"
 
 namespace halftone::models {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::HasSubstr;
 
 class FormatStorageIo : public ::testing::Test {
  protected:
@@ -34,6 +37,9 @@ class FormatStorageIo : public ::testing::Test {
   FormatStorage stored(const std::string& format, int64_t rows = 7, int64_t columns = 100) {
     return std::get<FormatStorage>(
         quantize_to_format(exec_.get(), random_matrix(rows, columns, 1), parse_weight_format(format)));
+  }
+  Storage coded(const char* text, int64_t rows = 7, int64_t columns = 100) {
+    return quantize_to_codebook(exec_.get(), random_matrix(rows, columns, 1), parse_codebook_spec(text));
   }
   /// Saves `storage` and loads it again after `change` of its description.
   template <class Change>
@@ -81,7 +87,6 @@ TEST_F(FormatStorageIo, ArtifactsKeepEveryBitOfEveryFormat) {
 }
 
 TEST_F(FormatStorageIo, DamageIsNamed) {
-  using ::testing::HasSubstr;
   const FormatStorage good = stored("nvfp4");
   const auto nothing = [](Json&) {};
   const auto set = [](const char* name, Json value) {
@@ -100,6 +105,66 @@ TEST_F(FormatStorageIo, DamageIsNamed) {
   FormatStorage broken = good;
   broken.scales = good.scales.clone().fill_(0x7f);
   EXPECT_THAT(error(broken, nothing), HasSubstr("'scales' is nan in e4m3"));
+}
+
+TEST_F(FormatStorageIo, ArtifactsKeepBothScalesOfComplexCodes) {
+  for (const char* name : {"complex tensor f32x2", "complex row f16x2", "complex group:16 bf16x2 absmax"}) {
+    const FormatStorage storage = stored(name);
+    const auto again = std::get<FormatStorage>(reloaded(storage, [](Json&) {}));
+    EXPECT_EQ(describe(again), describe(storage));
+    EXPECT_TRUE(same_bits(again.codes, storage.codes)) << name;
+    EXPECT_TRUE(same_bits(again.scales, storage.scales)) << name;
+    EXPECT_TRUE(same_bits(dequantize(again), dequantize(storage))) << name;
+    EXPECT_THAT(error(storage, [](Json& d) { d["format"] = "complex row f16"; }), HasSubstr("'scales'"));
+  }
+}
+
+TEST_F(FormatStorageIo, ArtifactsKeepEveryBitOfCodebooks) {
+  for (const char* text : {"kmeans:16", "kmeans:11 group:16 f16", "kmeans:256:f32 row bf16", "kmeans:9x4",
+                           "kmeans:30x2 group:32 e4m3_f32", "kmeans:5x10:f32 block:2x20 e8m0"}) {
+    SCOPED_TRACE(text);
+    const Storage storage = coded(text);
+    const auto& before = std::get<CodebookStorage>(storage);
+    const Storage again = reloaded(storage, [](Json&) {});
+    EXPECT_EQ(describe(again), describe(storage));
+    EXPECT_EQ(bytes_of(again), bytes_of(storage));
+    EXPECT_TRUE(same_bits(std::get<CodebookStorage>(again).table, before.table));
+    for (const auto part : {&FormatStorage::codes, &FormatStorage::scales, &FormatStorage::outer})
+      EXPECT_TRUE(same_bits(std::get<CodebookStorage>(again).indexed.*part, before.indexed.*part));
+    EXPECT_TRUE(same_bits(dequantize(again), dequantize(storage)));
+  }
+}
+
+TEST_F(FormatStorageIo, DamagedCodebooksAreNamed) {
+  const auto nothing = [](Json&) {};
+  const auto set = [](const char* name, Json value) {
+    return [name, value](Json& description) { description[name] = value; };
+  };
+  const auto good = std::get<CodebookStorage>(coded("kmeans:11 group:16 f16"));
+  EXPECT_EQ(error(good, nothing), "accepted");
+  EXPECT_THAT(error(good, set("scales", "group:16")), HasSubstr("GRANULARITY SCALE"));
+  EXPECT_THAT(error(good, set("scales", "group:32 f16 absmax")), HasSubstr("'scales' must be"));
+  EXPECT_THAT(error(good, set("scales", 3)), HasSubstr("wrong type"));
+  EXPECT_THAT(error(good, set("rows", 8)), HasSubstr("'codes'"));
+  EXPECT_THAT(error(good, set("columns", 0)), HasSubstr("damaged"));
+  EXPECT_THAT(error(good, set("columns", int64_t{1} << 61)), HasSubstr("damaged"));
+  EXPECT_THAT(error(good, [](Json& d) { d.erase("scales"); }), HasSubstr("lacks the field 'scales'"));
+  const auto with_table = [&](const at::Tensor& table) {
+    CodebookStorage broken = good;
+    broken.table = table;
+    return error(broken, nothing);
+  };
+  EXPECT_THAT(with_table(good.table.narrow(0, 0, 10).contiguous()), HasSubstr("is past the table of 10 entries"));
+  EXPECT_THAT(with_table(good.table.narrow(0, 0, 1).contiguous()), HasSubstr("2 to 65536 entries"));
+  EXPECT_THAT(with_table(good.table.narrow(0, 0, 4).contiguous()), HasSubstr("'codes'")) << "narrower indices";
+  EXPECT_THAT(with_table(good.table.view({-1})), HasSubstr("'table' must be"));
+  EXPECT_THAT(with_table(good.table.to(at::kBFloat16)), HasSubstr("'table' must be"));
+  at::Tensor table = good.table.clone();
+  table[3][0] = INFINITY;
+  EXPECT_THAT(with_table(table), HasSubstr("must be finite"));
+  CodebookStorage broken = good;
+  broken.indexed.scales = at::zeros_like(good.indexed.scales);
+  EXPECT_THAT(error(broken, nothing), HasSubstr("positive"));
 }
 
 TEST_F(FormatStorageIo, Mxfp4OfGgufStaysAsItIs) {
@@ -144,6 +209,8 @@ TEST_F(FormatStorageIo, Mxfp4IsWrittenToGgufAndReadBack) {
   auto& linear = model.decoder.blocks()[0].up_proj;
   linear.set_weight(quantize_to_format(exec_.get(), dequantize(linear.weight()), parse_weight_format("nvfp4")));
   EXPECT_THROW(check_gguf_output(model), Unsupported) << "no GGUF type holds it";
+  linear.set_weight(quantize_to_codebook(exec_.get(), dequantize(linear.weight()), parse_codebook_spec("kmeans:16")));
+  EXPECT_THROW(check_gguf_output(model), Unsupported) << "nor codebooks";
 }
 
 }  // namespace

@@ -38,8 +38,8 @@ GgufType one_of(std::span<const GgufType> types, std::string_view name) {
 
 /// All types of blocks of 32 and plain ones side by side, in another place in each block.
 GgufType mixed(std::string_view name) {
-  constexpr GgufType kTypes[] = {GgufType::Q4_0, GgufType::Q8_0, GgufType::Q4_1,
-                                 GgufType::Q5_0, GgufType::Q5_1, GgufType::F32};
+  constexpr GgufType kTypes[] = {GgufType::Q4_0, GgufType::Q8_0, GgufType::Q4_1, GgufType::Q5_0,
+                                 GgufType::Q5_1, GgufType::F32,  GgufType::MXFP4};
   return one_of(kTypes, name);
 }
 
@@ -97,6 +97,7 @@ TEST_F(StoredWeights, KeepTheFilesValuesInEveryBit) {
       const Storage dense = storage_from_gguf(tensor, Weights::Float32);
       EXPECT_EQ(describe(dense), "f32") << name;
       expect_same_bits(dequantize(storage), dequantize(dense), name);
+      if (std::holds_alternative<FormatStorage>(storage)) kept.insert(tensor.type);
       if (std::holds_alternative<QuantizedStorage>(storage)) {
         kept.insert(tensor.type);
         EXPECT_EQ(bytes_of(storage), std::get<QuantizedStorage>(storage).scheme.bytes(tensor.rows(), tensor.columns()));
@@ -176,7 +177,9 @@ TEST_F(StoredWeights, ActivationsFollowTheStorage) {
     int quantized = 0;
     for_each_linear(model.decoder, [&](nn::Linear& linear) {
       EXPECT_EQ(linear.activations(), activations_for(linear.weight())) << linear.site();
-      quantized += std::holds_alternative<QuantizedStorage>(linear.weight()) ? 1 : 0;
+      const bool is_dense = std::holds_alternative<DenseStorage>(linear.weight());
+      EXPECT_EQ(linear.activations() == nn::ActivationFormat::Float32, is_dense) << linear.site();
+      quantized += is_dense ? 0 : 1;
     });
     EXPECT_EQ(quantized > 0, weights == Weights::Stored);
   }
@@ -213,7 +216,7 @@ TEST_F(StoredWeights, IntegerLayersStayWithinTheStepsOfTheirInputs) {
     nn::StepContext step{exec.get()};
     std::set<std::string> seen;
     for_each_linear(model.decoder, [&](nn::Linear& linear) {
-      if (!std::holds_alternative<QuantizedStorage>(linear.weight())) return;
+      if (linear.activations() == nn::ActivationFormat::Float32) return;
       const int64_t k = linear.inputs();
       seen.insert(describe(linear.weight()));
       for (const int64_t tokens : {1, 33}) {

@@ -11,6 +11,7 @@
 #include "models/language/gguf_storage.h"
 #include "models/language/names.h"
 #include "models/language/storage_io.h"
+#include "tensor/packed_weight.h"
 
 namespace halftone::models {
 namespace {
@@ -185,8 +186,8 @@ nn::Decoder build(nn::DecoderConfig config, const WeightSource& source) {
 }  // namespace
 
 nn::ActivationFormat activations_for(const Storage& storage) {
-  return std::holds_alternative<QuantizedStorage>(storage) ? nn::ActivationFormat::Int8PerGroup
-                                                           : nn::ActivationFormat::Float32;
+  const Storage* part = &storage;
+  return why_not_packed({&part, 1}).empty() ? nn::ActivationFormat::Int8PerGroup : nn::ActivationFormat::Float32;
 }
 
 nn::Decoder build_decoder(nn::DecoderConfig config, const GgufFile& file, LoadOptions options) {

@@ -8,7 +8,8 @@
 
 namespace halftone::models {
 
-/// How the inputs of a linear layer are represented when its weight was loaded as `storage`.
+/// How the inputs of a linear layer are represented when its weight was loaded as `storage`: int8 in blocks of 32, as
+/// ggml runs quantised tensors, where integer kernels read it.
 nn::ActivationFormat activations_for(const Storage& storage);
 
 /// F16 and BF16 stay; of quantised types, storage_from_gguf says which do. Throws IoError for missing tensors or wrong

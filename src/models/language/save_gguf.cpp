@@ -59,6 +59,7 @@ GgufType gguf_type_of(const std::string& site, const Storage& storage) {
     if (is_mxfp4(*formatted)) return GgufType::MXFP4;
     throw_no_type(site, storage);
   }
+  if (std::holds_alternative<CodebookStorage>(storage)) throw_no_type(site, storage);
   const auto& q = std::get<QuantizedStorage>(storage);
   const bool grouped = q.scheme.granularity == Granularity::Group && q.scheme.group == 32 && !q.scheme.zero_points &&
                        q.columns % 32 == 0;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "models/language/names.h"
+#include "tensor/codebook_storage.h"
 
 namespace halftone::models {
 namespace {
@@ -35,11 +36,23 @@ T value_of(const Json& description, const char* name, const std::string& owner) 
   }
 }
 
-Json save_format(const std::string& name, const FormatStorage& storage, TensorBundle& bundle) {
+void add_parts(const std::string& name, const FormatStorage& storage, TensorBundle& bundle) {
   bundle.add(name + ".codes", storage.codes);
-  bundle.add(name + ".scales", storage.scales);
+  if (storage.scales.defined()) bundle.add(name + ".scales", storage.scales);
   if (storage.outer.defined()) bundle.add(name + ".outer", storage.outer);
   if (storage.zeros.defined()) bundle.add(name + ".zeros", storage.zeros);
+}
+
+/// The tensors that `storage.format` asks for.
+void load_parts(const std::string& name, const SafetensorsFile& file, FormatStorage& storage) {
+  storage.codes = read_tensor(file, name + ".codes");
+  if (storage.format.scale.stored()) storage.scales = read_tensor(file, name + ".scales");
+  if (storage.format.scale.two_level()) storage.outer = read_tensor(file, name + ".outer");
+  if (storage.format.element.is_unsigned_integer()) storage.zeros = read_tensor(file, name + ".zeros");
+}
+
+Json save_format(const std::string& name, const FormatStorage& storage, TensorBundle& bundle) {
+  add_parts(name, storage, bundle);
   return Json{
       {"kind", "format"}, {"format", to_string(storage.format)}, {"rows", storage.rows}, {"columns", storage.columns}};
 }
@@ -53,11 +66,33 @@ FormatStorage load_format(const std::string& name, const Json& description, cons
   }
   storage.rows = value_of<int64_t>(description, "rows", name);
   storage.columns = value_of<int64_t>(description, "columns", name);
-  storage.codes = read_tensor(file, name + ".codes");
-  storage.scales = read_tensor(file, name + ".scales");
-  if (storage.format.scale.two_level()) storage.outer = read_tensor(file, name + ".outer");
-  if (storage.format.element.is_unsigned_integer()) storage.zeros = read_tensor(file, name + ".zeros");
+  load_parts(name, file, storage);
   return storage;
+}
+
+/// A table beside the parts of a format; "scales" has the words of a MatrixFormat after its element, or is null.
+Json save_codebook(const std::string& name, const CodebookStorage& storage, TensorBundle& bundle) {
+  const FormatStorage& indexed = storage.indexed;
+  bundle.add(name + ".table", storage.table);
+  add_parts(name, indexed, bundle);
+  Json json{{"kind", "codebook"}, {"scales", nullptr}, {"rows", indexed.rows}, {"columns", indexed.columns}};
+  if (indexed.format.scale.stored()) json["scales"] = scaling_words(indexed.format);
+  return json;
+}
+
+CodebookStorage load_codebook(const std::string& name, const Json& description, const SafetensorsFile& file) {
+  const bool scaled = !field(description, "scales", name).is_null();
+  const auto words = scaled ? value_of<std::string>(description, "scales", name) : std::string();
+  const auto rows = value_of<int64_t>(description, "rows", name);
+  const auto columns = value_of<int64_t>(description, "columns", name);
+  try {
+    CodebookStorage storage =
+        make_codebook_storage(read_tensor(file, name + ".table"), parse_scaling(words), rows, columns);
+    load_parts(name, file, storage.indexed);
+    return storage;
+  } catch (const InvalidArgument& problem) {
+    throw IoError("{}: {} is damaged: {}", file.name(), name, problem.what());
+  }
 }
 
 }  // namespace
@@ -91,6 +126,7 @@ Json save_storage(const std::string& name, const Storage& storage, TensorBundle&
     return Json{{"kind", "dense"}};
   }
   if (const auto* formatted = std::get_if<FormatStorage>(&storage)) return save_format(name, *formatted, bundle);
+  if (const auto* coded = std::get_if<CodebookStorage>(&storage)) return save_codebook(name, *coded, bundle);
   const auto& q = std::get<QuantizedStorage>(storage);
   bundle.add(name + ".codes", q.codes);
   bundle.add(name + ".scales", q.scales);
@@ -121,9 +157,11 @@ Storage load_storage(const std::string& name, const Json& description, const Saf
     storage = std::move(q);
   } else if (kind == "format") {
     storage = load_format(name, description, file);
+  } else if (kind == "codebook") {
+    storage = load_codebook(name, description, file);
   } else {
-    throw Unsupported("{}: {} is stored as '{}'; this version reads dense, quantized and format", file.name(), name,
-                      kind);
+    throw Unsupported("{}: {} is stored as '{}'; this version reads dense, quantized, format and codebook", file.name(),
+                      name, kind);
   }
   try {
     validate(storage);

@@ -3,6 +3,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 
 #include "plugin/testing/calibrate.h"
 
@@ -70,6 +74,34 @@ TEST_F(RtnTest, StoresAnyNumberFormat) {
   EXPECT_EQ(format("e4m3 block:32x32 f32", "mxfp8_e4m3"), "e4m3 block:32x32 f32 absmax, mxfp8_e4m3");
   EXPECT_EQ(format("int4_full group:64 f16", "int8 row f16"), "int4 group 64 symmetric, int8 row symmetric");
   EXPECT_EQ(format("complex row f16", "f16"), "complex row f16 absmean, f16");
+  EXPECT_EQ(format("complex tensor f16x2", "f16"), "complex tensor f16x2 absmean, f16");
+}
+
+TEST_F(RtnTest, StoresCodebooksOfOnesOwn) {
+  const auto path = std::filesystem::temp_directory_path() / ("halftone-rtn-" + std::to_string(::getpid()) + ".txt");
+  std::ofstream(path) << "-1\n-0.25\n0\n0.25\n1\n";
+  const nn::Decoder given = compressed({{"format", "codebook:" + path.string() + " group:32 f16"}});
+  std::filesystem::remove(path);
+  EXPECT_EQ(describe(given.blocks()[1].down_proj.weight()), "codebook 5 f16 group:32 f16 absmax");
+  const nn::Decoder found = compressed({{"format", "kmeans:16x4"}, {"head", "kmeans:16 row f16"}});
+  EXPECT_EQ(describe(found.blocks()[1].down_proj.weight()), "codebook 16x4 f16");
+  EXPECT_EQ(describe(*found.embedding()), "codebook 16 f16 row f16 absmax");
+}
+
+TEST_F(RtnTest, CodebooksFollowTheSeedAndLargerOnesLoseLess) {
+  const auto table = [&](uint64_t seed) {
+    nn::Decoder model = tiny_decoder(tiny_llama_config());
+    const auto pass = catalogue_.make_compress_pass("rtn", {{"format", "kmeans:16x4"}});
+    const SiteSelector sites;
+    CompressContext context{exec_.get(), model, sites, seed};
+    pass->compress_block(context, 0, {});
+    return std::get<CodebookStorage>(model.blocks()[0].up_proj.weight()).table;
+  };
+  EXPECT_TRUE(table(1).equal(table(1)));
+  EXPECT_FALSE(table(1).equal(table(2)));
+  const auto lost = [&](const char* format) { return error({{"format", format}, {"head", "f32"}}); };
+  EXPECT_LT(lost("kmeans:64 group:32 f16"), lost("kmeans:16 group:32 f16"));
+  EXPECT_LT(lost("kmeans:16 group:32 f16"), lost("kmeans:4 group:32 f16"));
 }
 
 TEST_F(RtnTest, ASchemeSaidAsAFormatHasTheSameCodes) {
@@ -116,6 +148,9 @@ TEST_F(RtnTest, FormatsThatDoNotFitAreRefused) {
     EXPECT_THAT(message({{"format", "mxfp5"}}), testing::HasSubstr(part));
   EXPECT_THAT(message({{"format", "e4m3 token f16"}}), testing::HasSubstr("activations"));
   EXPECT_THAT(message({{"head", "e9m9 row f16"}}), testing::HasSubstr("e2m1"));
+  EXPECT_THAT(message({{"format", "kmeans:1"}}), testing::HasSubstr("2 to 65536"));
+  EXPECT_THAT(message({{"format", "codebook:/no/such/file"}}), testing::HasSubstr("cannot be read"));
+  EXPECT_THAT(message({{"format", "kmeans:16"}, {"bits", "8"}}), testing::HasSubstr("leave bits out"));
   EXPECT_THAT(message({{"format", "mxfp4"}, {"group_size", "32"}}), testing::HasSubstr("leave group_size out"));
   EXPECT_THAT(message({{"rounding", "stochastic"}}), testing::HasSubstr("needs a format"));
   const auto thrown = [&](const OptionValues& options) -> std::string {
@@ -129,7 +164,41 @@ TEST_F(RtnTest, FormatsThatDoNotFitAreRefused) {
   EXPECT_THAT(thrown({{"format", "complex row f16"}, {"rounding", "stochastic"}}), testing::HasSubstr("nearest-even"));
   EXPECT_THAT(thrown({{"format", "complex group:3 f16"}}),
               testing::AllOf(testing::HasSubstr("blocks.0."), testing::HasSubstr("2 numbers at a time")));
-  EXPECT_THAT(thrown({{"format", "mxfp4"}, {"activations", "int8"}}), testing::HasSubstr("no integer kernel"));
+  EXPECT_THAT(thrown({{"format", "nf4 group:64 f16"}, {"activations", "int8"}}), testing::HasSubstr("nf4 codes"));
+  EXPECT_THAT(thrown({{"format", "kmeans:16"}, {"activations", "int8"}}), testing::HasSubstr("no integer kernel"));
+  EXPECT_THAT(thrown({{"format", "kmeans:16x4"}, {"rounding", "stochastic"}}), testing::HasSubstr("leave it out"));
+  EXPECT_THAT(thrown({{"format", "kmeans:16x5"}}), testing::HasSubstr("5 numbers at a time"));
+  EXPECT_THAT(thrown({{"format", "kmeans:65536"}}), testing::HasSubstr("65536 entries"));
+}
+
+TEST_F(RtnTest, TheHeadTakesIntegersWhereAllLayersDo) {
+  using nn::ActivationFormat;
+  const auto head = [&](const OptionValues& options, const std::string& sites = "blocks.*") {
+    return compressed(options, sites).lm_head().activations();
+  };
+  const OptionValues grouped = {{"group_size", "32"}, {"head", "int8"}};
+  const auto with = [&](OptionValues options, const std::string& name, const std::string& value) {
+    options[name] = value;
+    return options;
+  };
+  EXPECT_EQ(head(grouped), ActivationFormat::Float32) << "16-bit activations are kept to the end";
+  for (const char* activations : {"int8", "int8-group32"}) {
+    const OptionValues integer = with(grouped, "activations", activations);
+    EXPECT_EQ(head(integer), ActivationFormat::Int8PerGroup) << activations;
+    EXPECT_EQ(head(with(integer, "head", "nvfp4")), ActivationFormat::Int8PerGroup);
+    EXPECT_EQ(head(with(integer, "head", "nf4 group:64 f16")), ActivationFormat::Float32) << "no integer kernel";
+    EXPECT_EQ(head(with(integer, "head", "f16")), ActivationFormat::Float32);
+    EXPECT_EQ(head(integer, "blocks.1.*"), ActivationFormat::Float32) << "other layers stay as they are";
+  }
+}
+
+TEST_F(RtnTest, GroupsOfInputsAreFinerThanTokens) {
+  const auto lost = [&](const char* activations) {
+    return error({{"bits", "8"}, {"group_size", "32"}, {"head", "int8_group32"}, {"activations", activations}});
+  };
+  const double none = lost("f32"), fine = lost("int8-group32"), coarse = lost("int8");
+  EXPECT_LT(none, fine);
+  EXPECT_LT(fine, coarse);
 }
 
 TEST_F(RtnTest, StoresHeadAndCacheFormat) {
