@@ -40,6 +40,8 @@ TEST(ShowFormat, FactsOfKnownFormats) {
   EXPECT_EQ(e5m2["values"][0xfc], "-inf");
   EXPECT_EQ(e5m2["values"][0xff], "nan");
   EXPECT_EQ(describe_format("complex")["values"][1], Json::array({0.0, 1.0}));
+  EXPECT_EQ(describe_format("f16x2")["bits"], 32);
+  EXPECT_EQ(describe_format("f16x2")["kind"], "pair of scales");
   EXPECT_EQ(describe_format("mxfp6_e3m2")["block_bytes"], 25);
   EXPECT_EQ(describe_format("nvfp4")["bits_per_element"], 4.5);
   EXPECT_FALSE(describe_format("bf16").contains("values"));

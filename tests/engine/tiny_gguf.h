@@ -151,6 +151,10 @@ class TinyGguf {
     };
     const BlockLayout layout = layout_of(type);
     for (size_t at = 0; at < bytes->size(); at += info.block_bytes) {
+      if (type == GgufType::MXFP4) {  // a power of two; codes spread by 3
+        (*bytes)[at] = static_cast<std::byte>(126 + std::ilogb(deviation) - static_cast<int>(random_() % 3));
+        continue;
+      }
       const uint16_t d = half(deviation / layout.spread);
       std::memcpy(bytes->data() + at + layout.d, &d, sizeof d);
       if (layout.min_spread == 0) continue;

@@ -58,6 +58,11 @@ std::vector<Choice> choices_for(const ElementFormat& element) {
   if (name == "f32" || element.kind == ElementKind::PowerOfTwo) return {};  // exact; a format of scales
   // A power of two as the only scale changes no digit: what a plain cast costs.
   if (name == "f16" || name == "bf16") return {{"tensor", "e8m0", ScaleRule::TruncationFree}};
+  if (element.kind == ElementKind::Phase)  // the published form first
+    return {{"tensor", "f16x2", ScaleRule::AbsMean},
+            {"row", "f16x2", ScaleRule::AbsMean},
+            {"row", "f16", ScaleRule::AbsMean},
+            {"group:128", "f16", ScaleRule::AbsMean}};
   if (symmetric_limit(element) == 1 && element.kind != ElementKind::Integer && name != "nf4")
     return {{"row", "f16", ScaleRule::AbsMean}, {"group:128", "f16", ScaleRule::AbsMean}};
   if (name == "ternary") return {{"row", "f16", ScaleRule::AbsMean}, {"group:128", "f16", ScaleRule::AbsMean}};

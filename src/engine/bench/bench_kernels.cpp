@@ -6,6 +6,7 @@
 
 #include "base/philox.h"
 #include "base/progress.h"
+#include "engine/bench/bench_bit_planes.h"
 #include "engine/bench/bench_rotations.h"
 #include "engine/bench/kernel_case.h"
 #include "kernels/api/attention.h"
@@ -13,6 +14,8 @@
 #include "kernels/api/gemm.h"
 #include "nn/kv_store.h"
 #include "nn/linear.h"
+#include "numerics/formats/weight_format.h"
+#include "tensor/format_storage.h"
 #include "tensor/quantize.h"
 
 namespace halftone::engine {
@@ -110,6 +113,7 @@ struct PackedKind {
   const char* name;
   QuantScheme scheme;
   kernels::ActivationScales activations;
+  const char* format = nullptr;  ///< instead of `scheme`
 };
 
 const std::vector<PackedKind>& packed_kinds() {
@@ -121,6 +125,10 @@ const std::vector<PackedKind>& packed_kinds() {
       {"w4a8", {ElementType::Int4, Granularity::TwoLevel, 64, true}, Row},
       {"w3a8", {ElementType::Int3, Granularity::TwoLevel, 64, true}, Row},
       {"w2a8", {ElementType::Int2, Granularity::Group, 64, true}, Row},
+      {"ternary", {ElementType::Ternary, Granularity::Row}, Row},
+      {"ternary", {ElementType::Ternary, Granularity::Group, 64}, Unit},
+      {"mxfp4", {}, Unit, "mxfp4"},
+      {"nvfp4", {}, Unit, "nvfp4"},
   };
   return kinds;
 }
@@ -134,7 +142,9 @@ PackedCase packed_case(ExecContext& exec, const PackedKind& kind, int64_t m, int
     at::Tensor y;
   };
   auto operands = std::make_shared<Operands>();
-  const Storage storage = quantize_nearest(exec, random_matrix(n, k, 1), kind.scheme);
+  const at::Tensor matrix = random_matrix(n, k, 1);
+  const Storage storage = kind.format != nullptr ? quantize_to_format(exec, matrix, parse_weight_format(kind.format))
+                                                 : quantize_nearest(exec, matrix, kind.scheme);
   const Storage* part = &storage;
   const auto copies = rotate ? std::clamp<size_t>(kRotateBytes / bytes_of(storage), 1, kMaxCopies) : 1;
   for (size_t i = 0; i < copies; ++i) operands->weights.emplace_back(std::span(&part, 1));
@@ -151,8 +161,8 @@ PackedCase packed_case(ExecContext& exec, const PackedKind& kind, int64_t m, int
                            .y = operands->y.data_ptr<float>(),
                            .y_stride = n});
   result.output = span_of(operands->y);
-  // A rounding a fold of 32, and a few at the end, of sums of at most K products of operands within [-1, 1].
-  result.tolerance = (static_cast<double>(k) / 32 + 8) * kEpsilon * static_cast<double>(k);
+  // A rounding a fold of 16 or 32, and a few at the end, of sums of at most K products of operands within [-1, 1].
+  result.tolerance = (static_cast<double>(k) / 16 + 8) * kEpsilon * static_cast<double>(k);
   result.bytes = static_cast<double>(bytes_of(storage)) + static_cast<double>(m * (k + 4 * n));
   result.flops = 2.0 * static_cast<double>(m * n * k);
   result.owner = operands;
@@ -308,6 +318,7 @@ std::vector<KernelTiming> bench_kernels(ExecContext& exec, int rounds, const std
   Progress progress("bench kernels", 3);
   bench_gemm(exec, rounds, filter, timings);
   bench_packed_gemm(exec, rounds, filter, timings);
+  bench_bit_planes(exec, rounds, filter, timings);
   progress.update(1, "gemm");
   bench_attention(exec, rounds, filter, timings);
   progress.update(2, "attention");

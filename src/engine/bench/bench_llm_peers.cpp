@@ -84,8 +84,8 @@ struct NamedPeer {
   std::unique_ptr<Peer> peer;
 };
 
-/// All rounds of one task on one number of threads; one that is not counted comes first on our side, as peers have
-/// their own.
+/// All rounds of one task on one number of threads. Our turns begin with a measurement that is not counted, as those of
+/// peers do: it touches the memory of threads that were just made.
 std::vector<PeerTiming> time_task(Ours& ours, std::vector<NamedPeer>& peers, const ReadBandwidth& memory,
                                   const LlmTask& task, int threads, int rounds) {
   const PinnedCores cores(threads);
@@ -97,9 +97,10 @@ std::vector<PeerTiming> time_task(Ours& ours, std::vector<NamedPeer>& peers, con
       OwnedExecContext exec(threads);
       exec.get().products = ProductPrecision::BFloat16;  // as generate and chat run
       bandwidths.push_back(memory.measure(exec.get()));
-      if (round == 0) our_side.take_turn<Unsupported>([&] { return ours.measure(exec.get(), task); });
-      if (round == 0) our_side.rates.clear();
-      our_side.take_turn<Unsupported>([&] { return ours.measure(exec.get(), task); });
+      our_side.take_turn<Unsupported>([&] {
+        ours.measure(exec.get(), task);
+        return ours.measure(exec.get(), task);
+      });
     }
     for (size_t i = 0; i < peers.size(); ++i)
       their_sides[i].take_turn<Error>([&] { return peers[i].peer->measure(task, threads); });

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/error.h"
 
@@ -24,10 +25,24 @@ void SamplingOptions::validate() const {
 }
 
 int32_t first_maximum(std::span<const float> logits) {
+  // Lanes that compilers make vectors of; only the chunk with the maximum is searched for its place.
+  constexpr size_t kLanes = 16, kChunk = 512;
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  const size_t count = logits.size();
   size_t best = 0;
-  while (best + 1 < logits.size() && std::isnan(logits[best])) ++best;
-  for (size_t i = best + 1; i < logits.size(); ++i)
-    if (logits[i] > logits[best]) best = i;
+  float top = kLowest;
+  for (size_t begin = 0; begin < count; begin += kChunk) {
+    const size_t end = std::min(count, begin + kChunk);
+    float lanes[kLanes];
+    std::fill(lanes, lanes + kLanes, kLowest);
+    size_t i = begin;
+    for (; i + kLanes <= end; i += kLanes)
+      for (size_t j = 0; j < kLanes; ++j) lanes[j] = logits[i + j] > lanes[j] ? logits[i + j] : lanes[j];
+    for (; i < end; ++i) lanes[0] = logits[i] > lanes[0] ? logits[i] : lanes[0];
+    const float most = *std::max_element(lanes, lanes + kLanes);
+    if (most > top) top = most, best = begin;
+  }
+  while (best + 1 < count && logits[best] != top) ++best;  // a NaN equals nothing
   return static_cast<int32_t>(best);
 }
 

@@ -10,9 +10,13 @@
 #include "kernels/api/gemm.h"
 #include "kernels/api/packed_gemm.h"
 #include "models/language/language_model.h"
+#include "tensor/ops.h"
 
 namespace halftone::engine {
 namespace {
+
+/// As generate and chat run.
+constexpr ProductPrecision kProducts = ProductPrecision::BFloat16;
 
 /// Collects one row for each different problem, with the first site that has it and how many do.
 class Explanation {
@@ -48,6 +52,7 @@ class Explanation {
                       {"rejected", rejected}});
   }
 
+  Isa isa() const { return isa_; }
   void append_to(Json& list) const {
     for (const auto& row : order_) list.push_back(row);
   }
@@ -68,6 +73,8 @@ void add_linear(Explanation& explanation, const nn::Linear& linear, int64_t toke
   kernels::PackedGemmProblem problem = packed_problem(linear.weight());
   problem.m = tokens;
   problem.activations = nn::scales_of(linear.activations());
+  if (const auto bf16 = bf16_in_place_of(problem, kProducts, explanation.isa()))
+    return explanation.add("packed_bf16", linear.site(), kernels::packed_bf16_table(), *bf16);
   explanation.add("packed_gemm", linear.site(), kernels::packed_gemm_table(), problem);
 }
 
@@ -103,7 +110,8 @@ void add_block(Explanation& explanation, const nn::Decoder& decoder, size_t inde
                                             .kv_heads = config.kv_heads,
                                             .head_dim = config.head_dim,
                                             .window = layer.window,
-                                            .format = decoder.kv_format()});
+                                            .format = decoder.kv_format(),
+                                            .bf16 = kProducts == ProductPrecision::BFloat16});
   explanation.add("gated", prefix + ".mlp", kernels::gated_table(),
                   kernels::GatedProblem{.rows = tokens, .k = config.ffn_width, .activation = config.activation});
 }

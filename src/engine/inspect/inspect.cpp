@@ -95,12 +95,24 @@ void add_tensors(const std::vector<StoredTensor>& tensors, Json& json) {
   json["tensors"] = std::move(list);
 }
 
+std::string_view kind_of(const TokenizerSpec& spec) {
+  switch (spec.kind) {
+    case TokenizerKind::Bpe:
+      return "bpe";
+    case TokenizerKind::Spm:
+      return "sentencepiece";
+    case TokenizerKind::Unigram:
+      return "unigram";
+  }
+  return "?";
+}
+
 Json describe_tokenizer(const Tokenizer& tokenizer) {
   const TokenizerSpec& spec = tokenizer.spec();
   Json ends = Json::array();
   for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
     if (tokenizer.is_end_of_generation(id)) ends.push_back(id);
-  return {{"kind", spec.kind == TokenizerKind::Bpe ? "bpe" : "sentencepiece"},
+  return {{"kind", std::string(kind_of(spec))},
           {"pre", spec.pre},
           {"vocabulary", tokenizer.vocab_size()},
           {"merges", spec.merges.size()},

@@ -45,7 +45,7 @@ std::string element_summary(const ElementFormat& format) {
     case ElementKind::Codebook:
       return fmt::format("{} values from {} to {}", format.codebook_size, lowest_value(format), largest_value(format));
     case ElementKind::Phase:
-      return "i^code: 1, i, -1, -i; one code for two numbers";
+      return "i^code: 1, i, -1, -i; one code for two numbers, scaled together (f16) or by axis (f16x2)";
   }
   return "?";
 }
@@ -123,6 +123,21 @@ Json describe_two_level(const ScaleFormat& format) {
           {"outer_shared_by", shared_by}};
 }
 
+Json describe_pair(const ScaleFormat& format) {
+  return {{"name", format.name},
+          {"kind", "pair of scales"},
+          {"summary",
+           fmt::format("two {} scales a block: of real and of imaginary parts of complex codes", format.inner.name)},
+          {"bits", format.parts * format.inner.bits},
+          {"inner", format.inner.name}};
+}
+
+bool has_description(const ScaleFormat& format) { return format.two_level() || format.parts > 1; }
+
+Json describe_scale(const ScaleFormat& format) {
+  return format.two_level() ? describe_two_level(format) : describe_pair(format);
+}
+
 Json describe_block(const MicroFormat& format) {
   const ScaleFormat& scale = find_scale_format(format.scale);
   const int block_bits = format.block * format.element.bits + scale.inner.bits;
@@ -179,7 +194,7 @@ Json list_formats() {
   };
   for (const ElementFormat& format : kElementFormats) add(describe_element(format));
   for (const ScaleFormat& format : kScaleFormats)
-    if (format.two_level()) add(describe_two_level(format));
+    if (has_description(format)) add(describe_scale(format));
   for (const MicroFormat& format : kMicroFormats) add(describe_block(format));
   return list;
 }
@@ -188,7 +203,7 @@ Json describe_format(std::string_view name) {
   if (const ElementFormat* element = lookup_element_format(name)) return describe_element(*element);
   if (const MicroFormat* block = lookup_micro_format(name)) return describe_block(*block);
   for (const ScaleFormat& scale : kScaleFormats)
-    if (scale.two_level() && scale.name == name) return describe_two_level(scale);
+    if (has_description(scale) && scale.name == name) return describe_scale(scale);
   std::string names;
   for (const Json& entry : list_formats()) names += (names.empty() ? "" : ", ") + entry["name"].get<std::string>();
   throw InvalidArgument("number format '{}' is unknown; it is one of {}", name, names);

@@ -8,12 +8,12 @@
 
 namespace halftone::engine {
 
-/// Every format: [{"name", "kind", "bits_per_element", "summary"}], elements first, then scales of two levels, then
-/// blocks. A two-level scale has its "bits" instead, of the inner number.
+/// Every format: [{"name", "kind", "bits_per_element", "summary"}], elements first, then scales of two levels or parts,
+/// then blocks. A scale has its "bits" instead: of the inner number, or of both parts.
 Json list_formats();
 
 /// All that is known of one format. Elements: layout, range, smallest numbers, special codes, and for 8 bits or fewer
-/// "values" by code (numbers; "nan", "inf" and "-inf"; [re, im] for complex codes). Blocks and two-level scales: their
+/// "values" by code (numbers; "nan", "inf" and "-inf"; [re, im] for complex codes). Blocks and scales: their
 /// parts. Throws InvalidArgument naming every format.
 Json describe_format(std::string_view name);
 
