@@ -44,6 +44,13 @@ uint64_t saved_register_state() {
   return static_cast<uint64_t>(high) << 32 | low;
 }
 
+/// In tests/emulated_amx plain code stands in for the tile instructions.
+#ifdef HALFTONE_EMULATE_TILES
+constexpr bool kEmulatedTiles = true;
+#else
+constexpr bool kEmulatedTiles = false;
+#endif
+
 /// Linux grants the 8 KiB tile state per process, on request (Documentation/arch/x86/xstate.rst).
 bool ask_for_amx_tiles() {
 #if defined(__linux__) && defined(SYS_arch_prctl)
@@ -64,9 +71,9 @@ Isa detect() {
   if (!saves(0x6) || !has(extended.b, {5})) return Isa::Scalar;  // SSE and AVX state; AVX2
   const bool avx512 = saves(0xe6) && has(extended.b, {16, 17, 30, 31}) && has(extended.c, {11});  // F DQ BW VL; VNNI
   if (!avx512) return Isa::Avx2;
-  const bool bf16 = has(cpuid(7, 1).a, {5});                                 // AVX512_BF16
-  const bool amx = bf16 && saves(0x60000) && has(extended.d, {22, 24, 25});  // bf16, tile, int8
-  return amx && ask_for_amx_tiles() ? Isa::Amx : Isa::Avx512;
+  const bool bf16 = has(cpuid(7, 1).a, {5});                           // AVX512_BF16
+  const bool tiles = saves(0x60000) && has(extended.d, {22, 24, 25});  // bf16, tile, int8
+  return bf16 && (kEmulatedTiles || (tiles && ask_for_amx_tiles())) ? Isa::Amx : Isa::Avx512;
 }
 
 uint32_t extension_word() { return cpuid(7, 0).c; }
