@@ -1,5 +1,6 @@
 // Ternary weights in every entry of packed_gemm_table(): against dense double arithmetic on values that the test makes
 // itself, and the entries against each other, bit for bit.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -17,10 +18,10 @@ namespace {
 class CodeBytes {
  public:
   explicit CodeBytes(int64_t bytes = 0, uint8_t fill = 0) : lines_(static_cast<size_t>((bytes + 63) / 64)) {
-    std::memset(static_cast<void*>(lines_.data()), fill, lines_.size() * sizeof(Line));
+    for (Line& line : lines_) std::fill_n(line.bytes, sizeof line.bytes, fill);
   }
-  uint8_t* data() { return lines_.data()->bytes; }
-  const uint8_t* data() const { return lines_.data()->bytes; }
+  uint8_t* data() { return lines_.empty() ? nullptr : lines_.front().bytes; }
+  const uint8_t* data() const { return lines_.empty() ? nullptr : lines_.front().bytes; }
 
  private:
   struct alignas(64) Line {
