@@ -60,8 +60,7 @@ void Linear::set_weight(std::shared_ptr<const Storage> weight, ActivationFormat 
     throw InvalidArgument("{}: {} bias values for {} outputs", site_, bias_.numel(), rows_of(*weight));
   validate(*weight);
   if (activations != ActivationFormat::Float32) {
-    const Storage* part = weight.get();
-    if (const std::string why = why_not_packed({&part, 1}); !why.empty())
+    if (const std::string why = why_not_packed(*weight); !why.empty())
       throw Unsupported("{}: int8 activations do not fit its weights: {}; use f32 activations or another group size",
                         site_, why);
   }

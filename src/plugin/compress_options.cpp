@@ -42,11 +42,6 @@ void check_any_format(const std::string& text) {
   }
 }
 
-bool is_packable(const Storage& storage) {
-  const Storage* part = &storage;
-  return why_not_packed({&part, 1}).empty();
-}
-
 bool all_int8(const std::vector<nn::DecoderBlock>& blocks) {
   for (const auto& block : blocks)
     for (const auto* linear : block.linears())
@@ -119,7 +114,7 @@ void OutsideOptions::apply(ExecContext& exec, nn::Decoder& model) const {
   lm_head.set_weight(lm_head.shared_weight());  // with f32 inputs any format will do
   model.set_embedding(to_format(exec, *model.embedding(), head));
   if (!tied) lm_head.set_weight(to_format(exec, lm_head.weight(), head));
-  if (all_int8(model.blocks()) && is_packable(lm_head.weight()))
+  if (all_int8(model.blocks()) && why_not_packed(lm_head.weight()).empty())
     lm_head.set_weight(lm_head.shared_weight(), nn::ActivationFormat::Int8PerGroup);
   model.set_kv_format(nn::parse_kv_format(kv));
 }

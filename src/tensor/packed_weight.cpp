@@ -90,9 +90,10 @@ std::string why_not_packed(std::span<const Storage* const> parts) {
   return {};
 }
 
+std::string why_not_packed(const Storage& storage) { return why_not_alone(storage); }
+
 kernels::PackedGemmProblem packed_problem(const Storage& storage) {
-  const Storage* part = &storage;
-  if (const std::string why = why_not_packed({&part, 1}); !why.empty())
+  if (const std::string why = why_not_packed(storage); !why.empty())
     throw Unsupported("int8 activations do not fit these weights: {}; use f32 activations or another group size", why);
   if (const auto* formatted = std::get_if<FormatStorage>(&storage)) return listed_problem(*formatted);
   const QuantizedStorage& q = quantized(storage);

@@ -15,6 +15,8 @@ namespace halftone {
 /// of a multiple of 32, or super-groups of 16 or 32 without minimums in groups of 16, or have a format of
 /// why_not_listed(); stacked ones share scheme or format and columns, and all but the last have a multiple of 16 rows.
 std::string why_not_packed(std::span<const Storage* const> parts);
+/// The same for a matrix alone.
+std::string why_not_packed(const Storage& storage);
 
 class PackedWeight {
  public:

@@ -186,8 +186,7 @@ nn::Decoder build(nn::DecoderConfig config, const WeightSource& source) {
 }  // namespace
 
 nn::ActivationFormat activations_for(const Storage& storage) {
-  const Storage* part = &storage;
-  return why_not_packed({&part, 1}).empty() ? nn::ActivationFormat::Int8PerGroup : nn::ActivationFormat::Float32;
+  return why_not_packed(storage).empty() ? nn::ActivationFormat::Int8PerGroup : nn::ActivationFormat::Float32;
 }
 
 nn::Decoder build_decoder(nn::DecoderConfig config, const GgufFile& file, LoadOptions options) {

@@ -9,7 +9,7 @@
 // is that of every other entry, bit for bit.
 #define HALFTONE_ISA_NAMESPACE avx512
 #include "kernels/cpu/packed_gemm/dot-inl.h"
-#include "kernels/cpu/packed_gemm/few_tokens-inl.h"
+#include "kernels/cpu/packed_gemm/packed_task.h"
 
 namespace halftone::kernels::avx512 {
 
@@ -57,6 +57,16 @@ void arrange(const PackedTask& t, const Arranged& a) {
   using Word [[gnu::may_alias]] = int32_t;
   __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*reinterpret_cast<const Word*>(x)));
   return sum;
+}
+
+/// The finished sums of a tile's 16 rows, bias added, for all tokens.
+template <int kRows>
+[[gnu::always_inline]] inline void write_tile(const PackedTask& t, int64_t tile, const F* real) {
+  const int64_t n = tile * 16, left = t.n - n;
+  const F bias = t.bias != nullptr ? load(t.bias + n, left) : zero();
+  unrolled<kRows>([&](int r) HALFTONE_INLINE {  // in a loop the sums would have to live in memory
+    if (r < t.m) store(t.y + r * t.y_stride + n, t.bias != nullptr ? add(real[r], bias) : real[r], left);
+  });
 }
 
 template <ElementType kType, int kRows>
