@@ -1,9 +1,13 @@
-// The packed GEMM with bf16 activations on AMX: 32 tokens x 32 weight rows at a time, four tiles of f32 sums.
+// The packed GEMM with bf16 activations on AMX: 16 tokens x 32 weight rows at a time, two tiles of f32 sums.
 //
 // A panel is two tiles of weights over a part of K, made bf16 in scratch once, where it meets a chunk of tokens. While
 // the matrix unit works on one panel, the vector unit expands the next and finishes the block of sums before
 // (Background), so that neither waits for the other. Activations lie in tiles already: all reads of the inner loop run
 // through memory in order, the panel from the first-level cache and the activations from the second.
+//
+// Four tile registers, not eight: a product and the loads of the next overlap only while the core has spare registers
+// to rename them to, and where another hardware thread is active on it there is one for eight in use (28 ns a product
+// of 2 x 2 tiles, 13 with four registers; 6 for either on a core of one's own: docs/performance.md).
 #define HALFTONE_ISA_NAMESPACE amx
 #include "kernels/cpu/amx-inl.h"
 #include "kernels/cpu/elementwise/gate-inl.h"
@@ -16,14 +20,14 @@ namespace {
 
 constexpr int64_t kTile = 1024;                    // bytes of a tile register
 constexpr int64_t kChunkBytes = int64_t{1} << 20;  // of activations, to stay in the second-level cache
-// Tile registers: sums of token tile i and weight tile j are 2 i + j.
-constexpr int kX = 4, kW = 6;
+// Tile registers: the sums of weight tile j are j.
+constexpr int kX = 2, kW = 3, kRegisters = 4;
 
 bool is_gated(const PackedBf16Task& task) { return task.gated != Gating::None; }
 
 void configure() {
   TileConfig config;
-  for (int i = 0; i < 8; ++i) config.set(i, 16, 64);
+  for (int i = 0; i < kRegisters; ++i) config.set(i, 16, 64);
   config.load();
 }
 
@@ -83,12 +87,12 @@ class Background {
     expand(panel, out, 1);
     step();
   }
-  /// Make the gated outputs of token pair `pair` and gate tile `tile` from four tiles of sums in the course of `steps`.
-  void gate(const float* sums, int64_t pair, int64_t tile, int64_t steps) {
-    sums_ = sums, row_ = 0, rows_a_step_ = (32 + steps - 1) / steps;
-    y_ = task_.gated_y + (2 * pair * gated_units_ + tile / 2) * 512 + tile % 2 * 16;
+  /// Make the gated outputs of a token tile and gate tile `tile` from two tiles of sums in the course of `steps`.
+  void gate(const float* sums, int64_t token_tile, int64_t tile, int64_t steps) {
+    sums_ = sums, row_ = 0, rows_a_step_ = (16 + steps - 1) / steps;
+    y_ = task_.gated_y + (token_tile * gated_units_ + tile / 2) * 512 + tile % 2 * 16;
   }
-  void finish_gates() { gate_rows(32); }
+  void finish_gates() { gate_rows(16); }
 
   void step() {
     gate_rows(row_ + rows_a_step_);
@@ -103,10 +107,7 @@ class Background {
     --left_;
   }
   void gate_rows(int64_t end) {
-    for (; row_ < 32 && row_ < end; ++row_) {
-      const float* gate = sums_ + row_ / 16 * 512 + row_ % 16 * 16;
-      gate_(gate, gate + 256, y_ + row_ / 16 * gated_units_ * 512 + row_ % 16 * 32);
-    }
+    for (; row_ < 16 && row_ < end; ++row_) gate_(sums_ + row_ * 16, sums_ + 256 + row_ * 16, y_ + row_ * 32);
   }
 
   const PackedBf16Task& task_;
@@ -118,7 +119,7 @@ class Background {
   int64_t tile_ = 0, u_ = 0, total_ = 0, left_ = 0, credit_ = 0, steps_ = 1;
   const float* sums_ = nullptr;
   uint16_t* y_ = nullptr;
-  int64_t row_ = 32, rows_a_step_ = 0;
+  int64_t row_ = 16, rows_a_step_ = 0;
 };
 
 /// A tile of sums in memory.
@@ -131,18 +132,18 @@ struct Sums {
 enum class Begin { Zero, Bias, Memory };
 
 struct Block {
-  const uint8_t* x[2];  ///< a token tile each
+  const uint8_t* x;
   const uint8_t* w[2];
   int64_t units;
   Begin begin;
-  Sums from[4], to[4];
+  Sums from[2], to[2];
   const float* bias[2];
 };
 
 template <int kSum>
 [[gnu::always_inline]] inline void begin_sums(const Block& b) {
   if (b.begin == Begin::Zero) return tile_zero<kSum>();
-  if (b.begin == Begin::Bias) return tile_load<kSum>(b.bias[kSum % 2], 0);  // the same line for every token
+  if (b.begin == Begin::Bias) return tile_load<kSum>(b.bias[kSum], 0);  // the same line for every token
   tile_load<kSum>(b.from[kSum].at, b.from[kSum].stride);
 }
 
@@ -154,24 +155,19 @@ template <int kSum>
 template <bool kTwoTiles>
 void multiply(const Block& b, Background& background) {
   begin_sums<0>(b);
-  begin_sums<2>(b);
-  if constexpr (kTwoTiles) begin_sums<1>(b), begin_sums<3>(b);
+  if constexpr (kTwoTiles) begin_sums<1>(b);
   for (int64_t u = 0; u < b.units; ++u) {
-    tile_load_streamed<kX>(b.x[0] + u * kTile, 64);
+    tile_load_streamed<kX>(b.x + u * kTile, 64);
     tile_load<kW>(b.w[0] + u * kTile, 64);
     tile_dot_bf16<0, kX, kW>();
-    tile_load_streamed<kX + 1>(b.x[1] + u * kTile, 64);
-    tile_dot_bf16<2, kX + 1, kW>();
     if constexpr (kTwoTiles) {
-      tile_load<kW + 1>(b.w[1] + u * kTile, 64);
-      tile_dot_bf16<1, kX, kW + 1>();
-      tile_dot_bf16<3, kX + 1, kW + 1>();
+      tile_load<kW>(b.w[1] + u * kTile, 64);
+      tile_dot_bf16<1, kX, kW>();
     }
     background.step();
   }
   end_sums<0>(b);
-  end_sums<2>(b);
-  if constexpr (kTwoTiles) end_sums<1>(b), end_sums<3>(b);
+  if constexpr (kTwoTiles) end_sums<1>(b);
 }
 
 /// Moves the part of a tile of sums that lies inside y between scratch and y.
@@ -183,46 +179,40 @@ void copy_edge(const PackedTask& t, int64_t m, int64_t tile, float* scratch, boo
   }
 }
 
-/// One pair of token tiles against a panel expanded at w. Between parts of K and at y's edges, sums wait in `slot`.
-void run_block(const PackedBf16Task& task, int64_t pair, const Panel& panel, const uint8_t* w, float* slot,
+/// A tile of tokens against a panel expanded at w. Between parts of K and at y's edges, sums wait in `slot`.
+void run_block(const PackedBf16Task& task, int64_t token_tile, const Panel& panel, const uint8_t* w, float* slot,
                Background& background) {
   const PackedTask& t = task.packed;
+  const int64_t m = token_tile * 16;
   const bool first = panel.u0 == 0, last = panel.u0 + panel.units == t.units;
-  Block b{.units = panel.units};
+  Block b{.x = reinterpret_cast<const uint8_t*>(task.x) + (token_tile * t.units + panel.u0) * kTile,
+          .units = panel.units};
   b.begin = !first || task.accumulate ? Begin::Memory : t.bias != nullptr ? Begin::Bias : Begin::Zero;
   alignas(64) float bias[2][16];
-  bool edge[4] = {};
+  bool edge[2] = {};
   for (int j = 0; j < panel.tiles; ++j) {
+    const int64_t tile = panel.tile[j];
     b.w[j] = w + j * kBf16PartUnits * kTile;
-    if (b.begin == Begin::Bias) store(bias[j], load(t.bias + panel.tile[j] * 16, t.n - panel.tile[j] * 16));
+    if (b.begin == Begin::Bias) store(bias[j], load(t.bias + tile * 16, t.n - tile * 16));
     b.bias[j] = bias[j];
-  }
-  for (int i = 0; i < 2; ++i) {
-    const int64_t m = pair * 32 + 16 * i;
-    b.x[i] = reinterpret_cast<const uint8_t*>(task.x) + ((2 * pair + i) * t.units + panel.u0) * kTile;
-    for (int j = 0; j < panel.tiles; ++j) {
-      const int s = 2 * i + j;
-      const int64_t tile = panel.tile[j];
-      edge[s] = !is_gated(task) && (m + 16 > t.m || (tile + 1) * 16 > t.n);
-      const Sums here = {slot + 256 * s, 64};
-      const Sums there = edge[s] || is_gated(task) ? here : Sums{t.y + m * t.y_stride + tile * 16, t.y_stride * 4};
-      b.from[s] = first ? there : here;
-      b.to[s] = last ? there : here;
-      if (edge[s] && first && task.accumulate) copy_edge(t, m, tile, here.at, false);
-    }
+    edge[j] = !is_gated(task) && (m + 16 > t.m || (tile + 1) * 16 > t.n);
+    const Sums here = {slot + 256 * j, 64};
+    const Sums there = edge[j] || is_gated(task) ? here : Sums{t.y + m * t.y_stride + tile * 16, t.y_stride * 4};
+    b.from[j] = first ? there : here;
+    b.to[j] = last ? there : here;
+    if (edge[j] && first && task.accumulate) copy_edge(t, m, tile, here.at, false);
   }
   panel.tiles > 1 ? multiply<true>(b, background) : multiply<false>(b, background);
-  if (!last) return;
-  for (int s = 0; s < 4; ++s)
-    if (edge[s]) copy_edge(t, pair * 32 + s / 2 * 16, panel.tile[s % 2], b.to[s].at, true);
+  for (int j = 0; last && j < panel.tiles; ++j)
+    if (edge[j]) copy_edge(t, m, panel.tile[j], b.to[j].at, true);
 }
 
 }  // namespace
 
-void packed_bf16(const PackedBf16Task& task, int64_t pair0, int64_t pair1, int64_t tile0, int64_t tile1,
+void packed_bf16(const PackedBf16Task& task, int64_t token_tile0, int64_t token_tile1, int64_t tile0, int64_t tile1,
                  void* scratch) {
-  const int64_t units = task.packed.units, fitting = kChunkBytes / (units * 2 * kTile);
-  const int64_t chunk = fitting < 1 ? 1 : fitting < kBf16ChunkPairs ? fitting : kBf16ChunkPairs;
+  const int64_t units = task.packed.units, fitting = kChunkBytes / (units * kTile);
+  const int64_t chunk = fitting < 1 ? 1 : fitting < kBf16ChunkTiles ? fitting : kBf16ChunkTiles;
   const Panels panels(task, tile0, tile1);
   auto* w = static_cast<uint8_t*>(scratch);
   uint8_t* const buffers[2] = {w, w + kBf16PanelBytes};
@@ -231,20 +221,20 @@ void packed_bf16(const PackedBf16Task& task, int64_t pair0, int64_t pair1, int64
   configure();
   background.expand_now(panels[0], buffers[0]);
   int64_t done = 0;  // panels
-  for (int64_t begin = pair0; begin < pair1; begin += chunk) {
-    const int64_t end = begin + chunk < pair1 ? begin + chunk : pair1;
+  for (int64_t begin = token_tile0; begin < token_tile1; begin += chunk) {
+    const int64_t end = begin + chunk < token_tile1 ? begin + chunk : token_tile1;
     for (int64_t i = 0; i < panels.count(); ++i, ++done) {
       const Panel panel = panels[i];
-      const bool more = i + 1 < panels.count() || end < pair1;
+      const bool more = i + 1 < panels.count() || end < token_tile1;
       if (more)
         background.expand(panels[(i + 1) % panels.count()], buffers[(done + 1) % 2], (end - begin) * panel.units);
-      for (int64_t pair = begin; pair < end; ++pair) {
+      for (int64_t token_tile = begin; token_tile < end; ++token_tile) {
         // With one part of K two slots take turns: the background reads one while the other fills.
-        float* slot = slots + 1024 * (panels.parts > 1 ? pair - begin : (pair - begin) % 2);
-        run_block(task, pair, panel, buffers[done % 2], slot, background);
+        float* slot = slots + 512 * (panels.parts > 1 ? token_tile - begin : (token_tile - begin) % 2);
+        run_block(task, token_tile, panel, buffers[done % 2], slot, background);
         if (!is_gated(task) || panel.u0 + panel.units < units) continue;
         background.finish_gates();
-        background.gate(slot, pair, panel.tile[0], panel.units);
+        background.gate(slot, token_tile, panel.tile[0], panel.units);
       }
     }
   }

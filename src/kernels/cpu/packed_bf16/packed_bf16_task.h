@@ -29,15 +29,16 @@ struct RoundTask {
 /// Units of K whose weights are expanded at a time: two tiles of them stay in the first-level cache.
 constexpr int64_t kBf16PartUnits = 18;
 constexpr int64_t kBf16PanelBytes = 2 * kBf16PartUnits * 1024;
-/// Pairs of token tiles that meet a panel before the next, at most.
-constexpr int64_t kBf16ChunkPairs = 32;
-/// Scratch of a worker: two panels, one in use and one in the making, and four tiles of sums for each pair.
-constexpr int64_t kBf16ScratchBytes = 2 * kBf16PanelBytes + kBf16ChunkPairs * 4096;
+/// Token tiles that meet a panel before the next, at most.
+constexpr int64_t kBf16ChunkTiles = 64;
+/// Scratch of a worker: two panels, one in use and one in the making, and two tiles of sums for each token tile.
+constexpr int64_t kBf16ScratchBytes = 2 * kBf16PanelBytes + kBf16ChunkTiles * 2048;
 
 namespace amx {
-/// Pairs of token tiles [pair0, pair1) against the weight tiles [tile0, tile1), with gating against the gates' tiles
+/// Token tiles [token_tile0, token_tile1) against the weight tiles [tile0, tile1), with gating against the gates' tiles
 /// [tile0, tile1) and those of their ups.
-void packed_bf16(const PackedBf16Task& task, int64_t pair0, int64_t pair1, int64_t tile0, int64_t tile1, void* scratch);
+void packed_bf16(const PackedBf16Task& task, int64_t token_tile0, int64_t token_tile1, int64_t tile0, int64_t tile1,
+                 void* scratch);
 /// Token tile `tile` of x, rows past `rows` and elements past k as zeros.
 void round_tile(const RoundTask& task, int64_t tile);
 }  // namespace amx

@@ -50,11 +50,11 @@ void run_amx(ExecContext& context, const PackedBf16Problem& p, const PackedBf16A
   const int64_t tiles = p.gated ? p.gemm.n / 32 : tiles_of(p.gemm.n), pairs = (p.gemm.m + 31) / 32;
   if (pairs >= kMinPairs * threads) {
     context.pool.parallel_for(pairs, context.pool.whole_share(pairs), [&](int64_t begin, int64_t end, int worker) {
-      amx::packed_bf16(task, begin, end, 0, tiles, scratch(worker));
+      amx::packed_bf16(task, 2 * begin, 2 * end, 0, tiles, scratch(worker));
     });
   } else {
     context.pool.parallel_for(tiles, 2, [&](int64_t begin, int64_t end, int worker) {
-      amx::packed_bf16(task, 0, pairs, begin, end, scratch(worker));
+      amx::packed_bf16(task, 0, 2 * pairs, begin, end, scratch(worker));
     });
   }
 }

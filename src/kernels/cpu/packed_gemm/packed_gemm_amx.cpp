@@ -23,20 +23,17 @@ constexpr int kDistance = 2;
 constexpr int kRing = 8;
 static_assert(kRing * kSumsSize * 4 <= kAmxRingBytes);
 
-// Tile registers. A product's result is there long after the next product could start, so sums take turns.
-constexpr int kSums = 0, kX = 4, kW = 6;  // 4 of sums, 2 of activations, 2 of weights
+// Tile registers: two of sums, one of activations, one of weights. Few, so that many are left for renaming: see
+// packed_bf16_amx.cpp.
+constexpr int kSums = 0, kX = 2, kW = 3;
 
-/// `depth`: elements of K that one instruction multiplies, 32 or 64. `rows`: tokens of the first and the second tile of
-/// activations; the sums of weight tile j and token tile i are register kSums + 2 i + j.
-void configure(int rows, int second_rows, int depth) {
+/// `depth`: elements of K that one instruction multiplies, 32 or 64; `tokens`: rows of the activations, up to 16.
+void configure(int tokens, int depth) {
   TileConfig config;
-  for (int i = 0; i < 2; ++i) {
-    const int count = i == 0 ? rows : second_rows;
-    config.set(kSums + 2 * i, count, 64);
-    config.set(kSums + 2 * i + 1, count, 64);
-    config.set(kX + i, count, depth);
-    config.set(kW + i, depth / 4, 64);
-  }
+  config.set(kSums, tokens, 64);
+  config.set(kSums + 1, tokens, 64);
+  config.set(kX, tokens, depth);
+  config.set(kW, depth / 4, 64);
   config.load();
 }
 
@@ -94,7 +91,7 @@ void write_sums(const PackedTask& t, int64_t m, int count, int64_t tile, const i
   write(t, m, count, tile, values);
 }
 
-/// A place in the output: `count` tokens from m on in up to two tiles of 16, and `tiles` weight tiles, 1 or 2.
+/// A place in the output: `count` tokens from m on, at most 16, and `tiles` weight tiles, 1 or 2.
 struct Block {
   int64_t m;
   int count;
@@ -105,52 +102,37 @@ struct Block {
 };
 
 /// Sums along all of K in the tile registers; 64 elements an instruction.
-template <bool kTwoInputs, bool kTwoTiles>
+template <bool kTwoTiles>
 void whole_block(const PackedTask& t, const Block& b, int32_t* sums) {
   tile_zero<kSums>();
   if constexpr (kTwoTiles) tile_zero<kSums + 1>();
-  if constexpr (kTwoInputs) tile_zero<kSums + 2>();
-  if constexpr (kTwoInputs && kTwoTiles) tile_zero<kSums + 3>();
   const int8_t* x = t.x + b.m * t.x_stride;
   for (int64_t u = 0; u < t.units; u += 2) {
     tile_load<kX>(x + u * 32, t.x_stride);
     tile_load<kW>(b.w + u * kSignedUnit, 64);
     tile_dot<kSums, kX, kW>();
     if constexpr (kTwoTiles) {
-      tile_load<kW + 1>(b.w + b.tile_stride + u * kSignedUnit, 64);
-      tile_dot<kSums + 1, kX, kW + 1>();
-    }
-    if constexpr (kTwoInputs) {
-      tile_load<kX + 1>(x + kTokens * t.x_stride + u * 32, t.x_stride);
-      tile_dot<kSums + 2, kX + 1, kW>();
-      if constexpr (kTwoTiles) tile_dot<kSums + 3, kX + 1, kW + 1>();
+      tile_load<kW>(b.w + b.tile_stride + u * kSignedUnit, 64);
+      tile_dot<kSums + 1, kX, kW>();
     }
   }
-  const int first = b.count < kTokens ? b.count : kTokens;
   tile_store<kSums>(sums, 64);
   if constexpr (kTwoTiles) tile_store<kSums + 1>(sums + kSumsSize, 64);
-  if constexpr (kTwoInputs) tile_store<kSums + 2>(sums + 2 * kSumsSize, 64);
-  if constexpr (kTwoInputs && kTwoTiles) tile_store<kSums + 3>(sums + 3 * kSumsSize, 64);
-  write_sums(t, b.m, first, b.tile, sums);
-  if constexpr (kTwoTiles) write_sums(t, b.m, first, b.tile + 1, sums + kSumsSize);
-  if constexpr (kTwoInputs) {
-    write_sums(t, b.m + kTokens, b.count - kTokens, b.tile, sums + 2 * kSumsSize);
-    if constexpr (kTwoTiles) write_sums(t, b.m + kTokens, b.count - kTokens, b.tile + 1, sums + 3 * kSumsSize);
-  }
+  write_sums(t, b.m, b.count, b.tile, sums);
+  if constexpr (kTwoTiles) write_sums(t, b.m, b.count, b.tile + 1, sums + kSumsSize);
 }
 
 /// The integer sums of fold number `fold`, `step` units, of up to 16 tokens and 16 rows, to memory.
-template <int kTurn>
 [[gnu::always_inline]] inline void sum_fold(const PackedTask& t, const int8_t* x, const int8_t* w, int64_t fold,
                                             int64_t step, int32_t* ring) {
   const int64_t begin = fold * step, end = begin + step < t.units ? begin + step : t.units;
-  tile_zero<kSums + kTurn>();
+  tile_zero<kSums>();
   for (int64_t u = begin; u < end; ++u) {
     tile_load<kX>(x + u * 32, t.x_stride);
-    tile_load<kW + kTurn>(w + u * kSignedUnit, 64);
-    tile_dot<kSums + kTurn, kX, kW + kTurn>();
+    tile_load<kW>(w + u * kSignedUnit, 64);
+    tile_dot<kSums, kX, kW>();
   }
-  tile_store<kSums + kTurn>(ring + fold % kRing * kSumsSize, 64);
+  tile_store<kSums>(ring + fold % kRing * kSumsSize, 64);
 }
 
 /// f16 numbers of a tile's rows in group g, times i8 factors where there are super-groups, or `factors` alone where
@@ -178,12 +160,7 @@ void folded_block(const PackedTask& t, const Block& b, int32_t* ring) {
     for (int64_t i = u; i < u + step && i < t.units; ++i) sum += sums[i];
     return sum;
   };
-  const auto issue = [&](int64_t fold) HALFTONE_INLINE {
-    if (fold % 2 == 0)
-      sum_fold<0>(t, x, b.w, fold, step, ring);
-    else
-      sum_fold<1>(t, x, b.w, fold, step, ring);
-  };
+  const auto issue = [&](int64_t fold) HALFTONE_INLINE { sum_fold(t, x, b.w, fold, step, ring); };
   for (int64_t fold = 0; fold < kDistance && fold < folds; ++fold) issue(fold);
   for (int64_t fold = 0; fold < folds; ++fold) {
     if (fold + kDistance < folds) issue(fold + kDistance);
@@ -220,20 +197,14 @@ BlockFunction folding(const PackedTask& t) {
   return t.unit_scales ? folded_block<true, true> : folded_block<true, false>;
 }
 
-/// Tokens [m, m + count), at most 32, against one or two tiles.
 void run_block(const PackedTask& t, const Block& b, bool folded, int32_t* sums) {
-  if (!folded) {
-    const BlockFunction whole = b.count > kTokens
-                                    ? (b.tiles > 1 ? whole_block<true, true> : whole_block<true, false>)
-                                    : (b.tiles > 1 ? whole_block<false, true> : whole_block<false, false>);
-    return whole(t, b, sums);
-  }
+  if (!folded) return b.tiles > 1 ? whole_block<true>(t, b, sums) : whole_block<false>(t, b, sums);
   const BlockFunction fold = folding(t);
   for (int i = 0; i < b.tiles; ++i)
     fold(t, {b.m, b.count, b.tile + i, 1, b.w + i * b.tile_stride, b.tile_stride}, sums);
 }
 
-/// Tokens [m0, m1) in blocks of `tokens`, all of which the configuration fits, against all tiles.
+/// Tokens [m0, m1) in blocks of `tokens`, which the configuration fits, against all tiles.
 void run_tokens(const PackedTask& t, int64_t m0, int64_t m1, int tokens, int64_t tile0, int64_t tile1, bool folded,
                 void* scratch) {
   auto* w = static_cast<int8_t*>(scratch);
@@ -254,14 +225,14 @@ void run_tokens(const PackedTask& t, int64_t m0, int64_t m1, int tokens, int64_t
 
 void packed_gemm(const PackedTask& t, int64_t m0, int64_t m1, int64_t tile0, int64_t tile1, void* scratch) {
   const bool folded = t.unit_scales || t.grouped;
-  const int tokens = folded ? kTokens : 2 * kTokens, depth = folded ? 32 : 64;
-  const int64_t tail = m1 - (m1 - m0) % tokens;  // where the last, partly filled block begins
+  const int depth = folded ? 32 : 64;
+  const int64_t tail = m1 - (m1 - m0) % kTokens;  // where the last, partly filled block begins
   if (tail > m0) {
-    configure(kTokens, kTokens, depth);
-    run_tokens(t, m0, tail, tokens, tile0, tile1, folded, scratch);
+    configure(kTokens, depth);
+    run_tokens(t, m0, tail, kTokens, tile0, tile1, folded, scratch);
   }
   if (const int count = static_cast<int>(m1 - tail); count > 0) {
-    configure(count < kTokens ? count : kTokens, count > kTokens ? count - kTokens : 1, depth);
+    configure(count, depth);
     run_tokens(t, tail, m1, count, tile0, tile1, folded, scratch);
   }
   tile_release();
