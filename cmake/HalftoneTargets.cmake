@@ -36,11 +36,11 @@ function(_halftone_tests target label)
     gtest_discover_tests(${target}_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR} PROPERTIES LABELS ${label}
                          DISCOVERY_MODE PRE_TEST)
   endif()
-  if(model_tests)
+  if(model_tests)  # they take longest: begin with them
     add_executable(${target}_model_test ${model_tests})
     target_link_libraries(${target}_model_test PRIVATE ${target} GTest::gtest GTest::gmock GTest::gtest_main)
     add_test(NAME ${target}_model_test COMMAND ${target}_model_test WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-    set_tests_properties(${target}_model_test PROPERTIES LABELS model TIMEOUT ${HALFTONE_MODEL_TEST_SECONDS})
+    set_tests_properties(${target}_model_test PROPERTIES LABELS model COST 1000 TIMEOUT ${HALFTONE_MODEL_TEST_SECONDS})
   endif()
 endfunction()
 

@@ -46,6 +46,11 @@ static inline F add(F a, F b) { return _mm512_add_ps(a, b); }
 static inline F sub(F a, F b) { return _mm512_sub_ps(a, b); }
 static inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
 static inline F div(F a, F b) { return _mm512_div_ps(a, b); }
+/// 1 / x within 2 units, for finite x of 1 and more: 14 bits and a Newton step, in a quarter of a division's time.
+static inline F reciprocal(F x) {
+  const F r = _mm512_rcp14_ps(x);
+  return _mm512_fmadd_ps(r, _mm512_fnmadd_ps(x, r, _mm512_set1_ps(1.0f)), r);
+}
 static inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 static inline F fnma(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
 static inline F max(F a, F b) { return _mm512_max_ps(a, b); }  // b where either is NaN
@@ -191,6 +196,7 @@ static inline F add(F a, F b) { return _mm256_add_ps(a, b); }
 static inline F sub(F a, F b) { return _mm256_sub_ps(a, b); }
 static inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
 static inline F div(F a, F b) { return _mm256_div_ps(a, b); }
+static inline F reciprocal(F x) { return _mm256_div_ps(_mm256_set1_ps(1.0f), x); }
 static inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
 static inline F fnma(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
 static inline F max(F a, F b) { return _mm256_max_ps(a, b); }  // b where either is NaN
@@ -368,10 +374,12 @@ static inline F exp(F x) {
   return scale_by_power(add(p, set(1.0f)), n);
 }
 
-/// 2^x for x <= 0 with a relative error below 3 units (of 2^-24), exactly 1 at 0, gradual underflow, 0 from -160 down;
-/// NaN stays NaN. A minimax polynomial of degree 5 on [-1/2, 1/2] (error 9.2e-8) whose constant is held at 1.
+/// 2^x for x <= 0 with a relative error below 3 units (of 2^-24), exactly 1 at 0; NaN stays NaN. A minimax polynomial
+/// of degree 5 on [-1/2, 1/2] (error 9.2e-8) whose constant is held at 1. 0 below -126: there is no gradual underflow,
+/// for which Intel's cores stop 100 cycles and more, at every masked key.
 static inline F exp2_negative(F x) {
-  x = max(set(-160.0f), x);
+  const M too_small = greater(set(-126.0f), x);
+  x = max(set(-126.0f), x);
   const F shifter = set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const F n = sub(add(x, shifter), shifter);
   const F r = sub(x, n);
@@ -381,7 +389,7 @@ static inline F exp2_negative(F x) {
   p = fma(p, r, set(2.40222421e-1f));
   p = fma(p, r, set(6.93146978e-1f));
   p = fma(p, r, set(1.0f));
-  return scale_by_power(p, n);
+  return select(too_small, zero(), scale_by_power(p, n));
 }
 
 inline constexpr int32_t kInfinityBits = 0x7f800000;

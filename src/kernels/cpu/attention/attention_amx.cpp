@@ -27,9 +27,12 @@ constexpr int kSlots = kAhead + 1;    // steps whose scores are in memory
 constexpr float kTooLarge = 0x1p60f;
 constexpr int32_t kLargestValueBits = 0x53800000;  // 2^40: times weights of 2^60 and 2^20 keys it is still finite
 
+// Tile registers: every one in use costs, see packed_bf16_amx.cpp.
+constexpr int kAcc = 0, kScore = 4, kLeft = 5, kRight = 6, kRegisters = 7;
+
 void configure() {
   TileConfig config;
-  for (int i = 0; i < 8; ++i) config.set(i, 16, 64);
+  for (int i = 0; i < kRegisters; ++i) config.set(i, 16, 64);
   config.load();
 }
 
@@ -268,35 +271,24 @@ class Walk {
 
 // ---- the tiles of a step, in four quarters: two of scores, two of values ----
 
-constexpr int kAcc = 0, kScore = 4, kLeft = 6, kRight = 7;
-
 /// kDim: 32 or 64, which fit the tile registers, or 0 for more.
 template <int kDim>
 int64_t dim_of(const Unit& u) {
   return kDim == 0 ? u.dim : kDim;
 }
 
-/// Scores: queries with the first or second half of the depth of two tiles of keys.
+/// Scores of the queries with the first or second tile of keys.
 template <int kDim, int kHalf>
 [[gnu::always_inline]] inline void score(const Unit& u, const Step& s) {
-  const int64_t depth = dim_of<kDim>(u) / 32, middle = (depth + 1) / 2;
-  const uint16_t *q = u.q + s.row * dim_of<kDim>(u), *keys = s.keys;
-  if constexpr (kHalf == 0) {
-    tile_zero<kScore>();
-    tile_zero<kScore + 1>();
-  }
-  for (int64_t i = kHalf * middle; i < (kHalf == 0 ? middle : depth); ++i) {
+  const int64_t depth = dim_of<kDim>(u) / 32;
+  const uint16_t *q = u.q + s.row * dim_of<kDim>(u), *keys = s.keys + kHalf * depth * kTile;
+  tile_zero<kScore>();
+  for (int64_t i = 0; i < depth; ++i) {
     tile_load<kLeft>(q + i * kTile, 64);
     tile_load<kRight>(keys + i * kTile, 64);
     tile_dot_bf16<kScore, kLeft, kRight>();
-    tile_load<kRight>(keys + (depth + i) * kTile, 64);
-    tile_dot_bf16<kScore + 1, kLeft, kRight>();
   }
-}
-
-[[gnu::always_inline]] inline void store_scores(const Step& s) {
-  tile_store<kScore>(s.scores, 64);
-  tile_store<kScore + 1>(s.scores + kTile / 2, 64);
+  tile_store<kScore>(s.scores + kHalf * kTile / 2, 64);
 }
 
 template <int kTiles>
@@ -455,7 +447,6 @@ template <int kDim, int kQuarter>
   if constexpr (kQuarter < 2) {
     if (scored != nullptr) score<kDim, kQuarter>(u, *scored);
   } else {
-    if (kQuarter == 3 && scored != nullptr) store_scores(*scored);
     if (added != nullptr) value<kDim, kQuarter - 2>(u, *added);
   }
   if (weighed == nullptr) return;

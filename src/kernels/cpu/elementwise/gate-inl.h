@@ -17,7 +17,10 @@ struct GeluTanh {  // gelu_tanh(g) = g / (1 + exp(-2 z)), z = sqrt(2/pi) (g + 0.
 
 template <class Activation>
 static inline F gated(F gate, F up) {
-  return mul(div(gate, add(set(1.0f), exp(Activation::exponent(gate)))), up);
+  constexpr float kLargest = 88.7f;  // of which exp is finite; act is below |gate| 2^-127 from there
+  const F e = Activation::exponent(gate);
+  const F value = mul(mul(gate, reciprocal(add(set(1.0f), exp(min(set(kLargest), e))))), up);
+  return select(greater(e, set(kLargest)), zero(), value);
 }
 
 }  // namespace halftone::kernels::HALFTONE_ISA_NAMESPACE

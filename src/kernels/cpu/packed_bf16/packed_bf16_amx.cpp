@@ -59,13 +59,17 @@ struct Panels {
   }
 };
 
-/// gate and up -> act(gate) * up as bf16, 16 values each.
-using GateRow = void (*)(const float* gate, const float* up, uint16_t* y);
+constexpr int64_t kGateRows = 4;  // at a time: their chains of dependent instructions overlap
+
+/// gate and up -> act(gate) * up as bf16 for kGateRows tokens, 16 values each.
+using GateRows = void (*)(const float* gate, const float* up, uint16_t* y);
 
 template <class Activation>
-void gate_row(const float* gate, const float* up, uint16_t* y) {
-  _mm256_store_si256(reinterpret_cast<__m256i*>(y),
-                     (__m256i)_mm512_cvtneps_pbh(gated<Activation>(load(gate), load(up))));
+void gate_rows(const float* gate, const float* up, uint16_t* y) {
+  unrolled<kGateRows>([&](int r) HALFTONE_INLINE {
+    const F value = gated<Activation>(load(gate + r * 16), load(up + r * 16));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(y + r * 32), (__m256i)_mm512_cvtneps_pbh(value));
+  });
 }
 
 /// Vector work that is done a little after every matrix product.
@@ -74,7 +78,7 @@ class Background {
   explicit Background(const PackedBf16Task& task)
       : task_(task),
         expand_(expand_unit_of(task.packed.weight)),
-        gate_(task.gated == Gating::GeGlu ? gate_row<GeluTanh> : gate_row<Silu>),
+        gate_(task.gated == Gating::GeGlu ? gate_rows<GeluTanh> : gate_rows<Silu>),
         gated_units_(task.packed.n / 64) {}
 
   /// Expand `panel` into `out` in the course of `steps`.
@@ -89,13 +93,18 @@ class Background {
   }
   /// Make the gated outputs of a token tile and gate tile `tile` from two tiles of sums in the course of `steps`.
   void gate(const float* sums, int64_t token_tile, int64_t tile, int64_t steps) {
-    sums_ = sums, row_ = 0, rows_a_step_ = (16 + steps - 1) / steps;
+    sums_ = sums, row_ = 0, gate_credit_ = 0, gate_steps_ = steps;
     y_ = task_.gated_y + (token_tile * gated_units_ + tile / 2) * 512 + tile % 2 * 16;
   }
-  void finish_gates() { gate_rows(16); }
+  void finish_gates() {
+    while (row_ < 16) gate_next();
+  }
 
   void step() {
-    gate_rows(row_ + rows_a_step_);
+    if (row_ < 16) {
+      gate_credit_ += 16 / kGateRows;
+      if (gate_credit_ >= gate_steps_) gate_credit_ -= gate_steps_, gate_next();
+    }
     if (left_ == 0) return;
     for (credit_ += total_; credit_ >= steps_; credit_ -= steps_) expand_next();
   }
@@ -106,20 +115,21 @@ class Background {
     if (++u_ == panel_.units) u_ = 0, ++tile_;
     --left_;
   }
-  void gate_rows(int64_t end) {
-    for (; row_ < 16 && row_ < end; ++row_) gate_(sums_ + row_ * 16, sums_ + 256 + row_ * 16, y_ + row_ * 32);
+  void gate_next() {
+    gate_(sums_ + row_ * 16, sums_ + 256 + row_ * 16, y_ + row_ * 32);
+    row_ += kGateRows;
   }
 
   const PackedBf16Task& task_;
   const ExpandUnit expand_;
-  const GateRow gate_;
+  const GateRows gate_;
   const int64_t gated_units_;
   Panel panel_ = {};
   uint8_t* out_ = nullptr;
   int64_t tile_ = 0, u_ = 0, total_ = 0, left_ = 0, credit_ = 0, steps_ = 1;
   const float* sums_ = nullptr;
   uint16_t* y_ = nullptr;
-  int64_t row_ = 16, rows_a_step_ = 0;
+  int64_t row_ = 16, gate_credit_ = 0, gate_steps_ = 1;
 };
 
 /// A tile of sums in memory.
