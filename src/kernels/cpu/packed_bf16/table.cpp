@@ -1,6 +1,6 @@
 // The tables of the packed bf16 GEMM and of rounding its activations, their checks, and how a call is split over
-// threads: over tokens, so that a core meets the activations that it made itself, or over weight rows where tokens are
-// few.
+// threads: over weight rows, so that weights are expanded once and a slow core takes fewer of them, or over tokens
+// where rows are long, and several parts of K would have to wait for each other's sums.
 #include <vector>
 
 #include "kernels/api/packed_bf16.h"
@@ -12,6 +12,7 @@ namespace halftone::kernels {
 namespace {
 
 constexpr int64_t kMinPairs = 4;  // of a thread: with fewer, expanding all weights in each thread costs too much
+constexpr int64_t kTileGrain = 4;
 
 Rejection supports(const PackedBf16Problem& p) {
   if (p.gemm.group > 0 && p.gemm.group < kUnitLength) return "groups of 16 are for packed_gemm";
@@ -48,12 +49,12 @@ void run_amx(ExecContext& context, const PackedBf16Problem& p, const PackedBf16A
   auto* memory = static_cast<uint8_t*>(context.workspace.reserve(static_cast<size_t>(threads * kBf16ScratchBytes)));
   const auto scratch = [&](int worker) { return memory + worker * kBf16ScratchBytes; };
   const int64_t tiles = p.gated ? p.gemm.n / 32 : tiles_of(p.gemm.n), pairs = (p.gemm.m + 31) / 32;
-  if (pairs >= kMinPairs * threads) {
+  if (p.gemm.k > p.gemm.n && pairs >= kMinPairs * threads) {
     context.pool.parallel_for(pairs, context.pool.whole_share(pairs), [&](int64_t begin, int64_t end, int worker) {
       amx::packed_bf16(task, 2 * begin, 2 * end, 0, tiles, scratch(worker));
     });
   } else {
-    context.pool.parallel_for(tiles, 2, [&](int64_t begin, int64_t end, int worker) {
+    context.pool.parallel_for(tiles, kTileGrain, [&](int64_t begin, int64_t end, int worker) {
       amx::packed_bf16(task, 0, 2 * pairs, begin, end, scratch(worker));
     });
   }
