@@ -37,58 +37,80 @@ static inline GroupValues values_of(const PackedTask& t, int64_t tile, int64_t u
   return {scale, fnma(zero, scale, t.mins != nullptr ? halves(t.mins, t.group_mins) : set(0.0f))};
 }
 
-/// A unit of four-bit codes. A code's bits under the exponent of 16 read as the float 16 + code.
+/// Codes of kBits become floats without a conversion: their bits under the exponent of 2^kBits read as 2^kBits + code.
+/// With `kShortScales`, f16 or that times an int8, the offset takes 2^kBits back without an error; f32 scales have too
+/// many digits for that, and it is subtracted before.
+template <int kBits, bool kShortScales>
+struct CodeFloats {
+  F scale, offset;
+
+  explicit CodeFloats(const GroupValues& v)
+      : scale(v.scale), offset(kShortScales ? fnma(set(1 << kBits), v.scale, v.offset) : v.offset) {}
+
+  /// Values of the codes that begin at bit `from` of each word.
+  [[gnu::always_inline]] F at(int from, I words) const {
+    constexpr int kTo = 23 - kBits;  // a float's highest bits below the exponent
+    const I mask = set_int(((1 << kBits) - 1) << kTo), exponent = set_int((127 + kBits) << 23);
+    const I placed = from < kTo ? shift_left(words, kTo - from) : shift_right(words, from - kTo);
+    const F code = as_float(_mm512_ternarylogic_epi32(placed, mask, exponent, 0xEA));
+    return fma(kShortScales ? code : sub(code, set(1 << kBits)), scale, offset);
+  }
+};
+
+template <bool kShortScales>
 [[gnu::always_inline]] static inline void expand_int4(const uint8_t* unit, const GroupValues& v, I order,
                                                       uint8_t* out) {
-  const I mask = set_int(0x780000), sixteen = set_int(0x41800000);
-  const F offset = fnma(set(16.0f), v.scale, v.offset);
+  const CodeFloats<4, kShortScales> codes(v);
   unrolled<4>([&](int i) HALFTONE_INLINE {
     const I line = _mm512_loadu_si512(unit + 64 * i);
-    const auto value = [&](int nibble) HALFTONE_INLINE {
-      const I placed = nibble < 5 ? shift_left(line, 19 - 4 * nibble) : shift_right(line, 4 * nibble - 19);
-      return fma(as_float(_mm512_ternarylogic_epi32(placed, mask, sixteen, 0xEA)), v.scale, offset);
-    };
-    _mm512_store_si512(out + 128 * i, pair_line(value(0), value(2), order));
-    _mm512_store_si512(out + 128 * i + 64, pair_line(value(4), value(6), order));
-    _mm512_store_si512(out + 512 + 128 * i, pair_line(value(1), value(3), order));
-    _mm512_store_si512(out + 512 + 128 * i + 64, pair_line(value(5), value(7), order));
+    _mm512_store_si512(out + 128 * i, pair_line(codes.at(0, line), codes.at(8, line), order));
+    _mm512_store_si512(out + 128 * i + 64, pair_line(codes.at(16, line), codes.at(24, line), order));
+    _mm512_store_si512(out + 512 + 128 * i, pair_line(codes.at(4, line), codes.at(12, line), order));
+    _mm512_store_si512(out + 512 + 128 * i + 64, pair_line(codes.at(20, line), codes.at(28, line), order));
+  });
+}
+
+template <bool kShortScales>
+[[gnu::always_inline]] static inline void expand_bytes(const UnitCodes& w, const GroupValues& v, I order,
+                                                       uint8_t* out) {
+  const CodeFloats<8, kShortScales> codes(v);
+  unrolled<kUnitQuads>([&](int i) HALFTONE_INLINE {
+    _mm512_store_si512(out + 128 * i, pair_line(codes.at(0, w.q[i]), codes.at(8, w.q[i]), order));
+    _mm512_store_si512(out + 128 * i + 64, pair_line(codes.at(16, w.q[i]), codes.at(24, w.q[i]), order));
   });
 }
 
 /// Unit u of a weight tile as bf16, 1024 bytes.
 using ExpandUnit = void (*)(const PackedTask& t, int64_t tile, int64_t u, uint8_t* out);
 
-template <ElementType kType>
+template <ElementType kType, bool kShortScales>
 static void expand_unit(const PackedTask& t, int64_t tile, int64_t u, uint8_t* out) {
   const I order = pair_order();
   const GroupValues v = values_of(t, tile, u);
   const uint8_t* codes = t.codes + tile * t.tile_bytes;
-  if constexpr (kType == ElementType::Int4) {
-    expand_int4(codes + u * kUnitBytes<kType>, v, order, out);
-    return;
-  }
-  const UnitCodes w = unpack_unit<kType>(codes, u);
-  unrolled<kUnitQuads>([&](int i) HALFTONE_INLINE {
-    const auto value = [&](int byte) HALFTONE_INLINE {
-      return fma(to_float(bit_and(shift_right(w.q[i], 8 * byte), set_int(255))), v.scale, v.offset);
-    };
-    _mm512_store_si512(out + 128 * i, pair_line(value(0), value(1), order));
-    _mm512_store_si512(out + 128 * i + 64, pair_line(value(2), value(3), order));
-  });
+  if constexpr (kType == ElementType::Int4)
+    expand_int4<kShortScales>(codes + u * kUnitBytes<kType>, v, order, out);
+  else
+    expand_bytes<kShortScales>(unpack_unit<kType>(codes, u), v, order, out);
 }
 
-static ExpandUnit expand_unit_of(ElementType type) {
-  switch (type) {
+template <ElementType kType>
+static ExpandUnit expand_unit_for(const PackedTask& t) {
+  return t.grouped && !t.two_level ? expand_unit<kType, true> : expand_unit<kType, false>;
+}
+
+static ExpandUnit expand_unit_of(const PackedTask& t) {
+  switch (t.weight) {
     case ElementType::Int8:
-      return expand_unit<ElementType::Int8>;
+      return expand_unit_for<ElementType::Int8>(t);
     case ElementType::Int4:
-      return expand_unit<ElementType::Int4>;
+      return expand_unit_for<ElementType::Int4>(t);
     case ElementType::Int3:
-      return expand_unit<ElementType::Int3>;
+      return expand_unit_for<ElementType::Int3>(t);
     case ElementType::Ternary:
-      return expand_unit<ElementType::Ternary>;
+      return expand_unit_for<ElementType::Ternary>(t);
     default:
-      return expand_unit<ElementType::Int2>;
+      return expand_unit_for<ElementType::Int2>(t);
   }
 }
 

@@ -77,7 +77,7 @@ class Background {
  public:
   explicit Background(const PackedBf16Task& task)
       : task_(task),
-        expand_(expand_unit_of(task.packed.weight)),
+        expand_(expand_unit_of(task.packed)),
         gate_(task.gated == Gating::GeGlu ? gate_rows<GeluTanh> : gate_rows<Silu>),
         gated_units_(task.packed.n / 64) {}
 
