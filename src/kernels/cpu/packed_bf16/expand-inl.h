@@ -38,8 +38,8 @@ static inline GroupValues values_of(const PackedTask& t, int64_t tile, int64_t u
 }
 
 /// Codes of kBits become floats without a conversion: their bits under the exponent of 2^kBits read as 2^kBits + code.
-/// With `kShortScales`, f16 or that times an int8, the offset takes 2^kBits back without an error; f32 scales have too
-/// many digits for that, and it is subtracted before.
+/// With `kShortScales`, f16 or that times an int8, the offset takes 2^kBits back without an error (beside a minimum
+/// with one below 2^-15 of a step); f32 scales have too many digits for that, and it is subtracted before.
 template <int kBits, bool kShortScales>
 struct CodeFloats {
   F scale, offset;

@@ -80,7 +80,7 @@ Rejection malformed_rows(const RoundActivationsProblem& p) {
 
 void round_amx(ExecContext& context, const RoundActivationsProblem& p, const RoundActivationsArgs& a) {
   const RoundTask task = {a.x, a.x_stride, p.rows, p.k, p.norm, p.norm ? a.norm_weight : nullptr, a.epsilon, a.y};
-  // By pairs of tiles, as the product splits its tokens.
+  // By pairs of tiles, to which tokens are padded.
   context.pool.parallel_for((p.rows + 31) / 32, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t tile = 2 * begin; tile < 2 * end; ++tile) amx::round_tile(task, tile);
   });
