@@ -24,7 +24,7 @@ void check_tiles(AttentionProblem p, Data data, uint64_t seed) {
   p.bf16 = true;
   SCOPED_TRACE(to_string(p));
   const auto& entry = entry_named("amx");
-  ASSERT_EQ(rejection(entry, p, Isa::Amx), "");
+  ASSERT_EQ(rejection(entry, p, Isa::Amx).text(), "");
   const int64_t width = p.heads * p.head_dim, out_stride = width + 5;
   const Cache cache(p, 3, data, seed);
   const auto q = random_normal(p.tokens * width, seed + 2, 1.5f);
@@ -81,12 +81,12 @@ TEST(AttentionBf16, EntrySaysWhatItDoesNotServe) {
   const auto& entry = attention_table()[0];
   ASSERT_STREQ(entry.name, "amx");
   const AttentionProblem good{16, 0, 9, 3, 64, 0, ElementType::Float16, true};
-  EXPECT_EQ(rejection(entry, good, Isa::Amx), "");
-  EXPECT_EQ(rejection(entry, good, Isa::Avx512), "needs amx");
+  EXPECT_EQ(rejection(entry, good, Isa::Amx).text(), "");
+  EXPECT_EQ(rejection(entry, good, Isa::Avx512).text(), "needs amx");
   const auto with = [&](auto change) {
     AttentionProblem p = good;
     change(p);
-    return rejection(entry, p, Isa::Amx);
+    return std::string(rejection(entry, p, Isa::Amx).text());
   };
   EXPECT_NE(with([](auto& p) { p.bf16 = false; }).find("precision"), std::string::npos);
   EXPECT_NE(with([](auto& p) { p.tokens = 15; }).find("15 tokens"), std::string::npos);

@@ -65,7 +65,7 @@ TEST(Attention, SlidingWindows) {
 TEST(Attention, OddHeadDimGoesToTheReferenceAndSaysWhy) {
   const AttentionProblem p{2, 5, 4, 2, 20, 0, ElementType::Float16};
   EXPECT_EQ(check_all(p, Data::Normal, 7), 1);
-  EXPECT_NE(rejection(attention_table()[0], p, Isa::Amx).find("head_dim 20"), std::string::npos);
+  EXPECT_NE(rejection(attention_table()[0], p, Isa::Amx).text().find("head_dim 20"), std::string::npos);
 }
 
 /// A prefill, the same in two parts, and one token at a time, on one and three threads: the same bits.
@@ -152,7 +152,7 @@ TEST(AttentionBatch, RefusesWhatDoesNotMatch) {
   const AttentionArgs args[2] = {};
   EXPECT_THROW(attention_batch(context.get(), {problems}, {args}), InvalidArgument);  // null pointers
   EXPECT_NO_THROW(attention_batch(context.get(), {}, {}));
-  EXPECT_NE(rejection(attention_batch_table()[0], {problems}, Isa::Amx).find("sequence 1: head_dim 20"),
+  EXPECT_NE(rejection(attention_batch_table()[0], {problems}, Isa::Amx).text().find("sequence 1: head_dim 20"),
             std::string::npos);
 }
 

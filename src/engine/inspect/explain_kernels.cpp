@@ -41,7 +41,7 @@ class Explanation {
         chosen = entry.name;
         break;
       }
-      rejected.push_back({{"kernel", entry.name}, {"why", why}});
+      rejected.push_back({{"kernel", entry.name}, {"why", why.text()}});
     }
     order_.push_back({{"phase", phase_},
                       {"operation", operation},

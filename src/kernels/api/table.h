@@ -5,14 +5,28 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/exec_context.h"
 
 namespace halftone::kernels {
 
-/// Answer of an entry to "can you run this problem?": empty means yes, otherwise the reason why not.
-using Rejection = std::string;
+/// Answer of an entry to "can you run this problem?": empty means yes, otherwise the reason why not. Reasons that are
+/// literals are not copied: every call of a kernel asks the entries that do not serve it, too.
+class Rejection {
+ public:
+  Rejection() = default;
+  Rejection(const char* literal) : literal_(literal) {}  ///< which lives for ever
+  Rejection(std::string reason) : made_(std::move(reason)) {}
+
+  bool empty() const { return literal_.empty() && made_.empty(); }
+  std::string_view text() const { return literal_.empty() ? std::string_view(made_) : literal_; }
+
+ private:
+  std::string_view literal_;
+  std::string made_;
+};
 
 template <class Problem, class Args>
 struct KernelEntry {
@@ -28,7 +42,7 @@ using KernelTable = std::span<const KernelEntry<Problem, Args>>;
 /// Why `entry` does not serve `problem` at `isa`; empty when it does.
 template <class Problem, class Args>
 Rejection rejection(const KernelEntry<Problem, Args>& entry, const Problem& problem, Isa isa) {
-  if (entry.needs > isa) return std::string("needs ") + std::string(to_string(entry.needs));
+  if (entry.needs > isa) return fmt::format("needs {}", to_string(entry.needs));
   return entry.supports(problem);
 }
 
@@ -36,13 +50,19 @@ Rejection rejection(const KernelEntry<Problem, Args>& entry, const Problem& prob
 /// does (which the reference at the end rules out unless the problem itself is malformed).
 template <class Problem, class Args>
 const KernelEntry<Problem, Args>& select(KernelTable<Problem, Args> table, const Problem& problem, Isa isa) {
+  for (const auto& entry : table)
+    if (entry.needs <= isa && entry.supports(problem).empty()) return entry;
   std::string reasons;
-  for (const auto& entry : table) {
-    const Rejection why = rejection(entry, problem, isa);
-    if (why.empty()) return entry;
-    reasons += std::string("\n  ") + entry.name + ": " + why;
-  }
+  for (const auto& entry : table)
+    reasons += fmt::format("\n  {}: {}", entry.name, rejection(entry, problem, isa).text());
   throw Unsupported("no kernel for {}:{}", to_string(problem), reasons);
 }
 
 }  // namespace halftone::kernels
+
+template <>
+struct fmt::formatter<halftone::kernels::Rejection> : fmt::formatter<std::string_view> {
+  auto format(const halftone::kernels::Rejection& why, format_context& context) const {
+    return formatter<std::string_view>::format(why.text(), context);
+  }
+};

@@ -94,7 +94,7 @@ Rejection some_prompt(const AttentionBatchProblem& p) {
   for (const AttentionProblem& sequence : p.sequences)
     if (needs_prompt(sequence).empty()) return {};
   if (p.sequences.empty()) return "no sequences";
-  return "no sequence is a prompt for it; the first: " + needs_prompt(p.sequences[0]);
+  return fmt::format("no sequence is a prompt for it; the first: {}", needs_prompt(p.sequences[0]));
 }
 
 AttentionParams params_of(const AttentionProblem& problem, const AttentionArgs& args) {
