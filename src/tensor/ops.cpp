@@ -32,6 +32,12 @@ Activation::Activation(ExecContext& exec, at::Tensor values) : exec_(exec), owne
 
 const float* Activation::values() {
   if (values_ != nullptr) return values_;
+  if (gates_.gate != nullptr) {
+    auto* mid = exec_.arena.take<float>(rows_ * k_);
+    kernels::gated(exec_, {.rows = rows_, .k = k_, .activation = gates_.activation},
+                   {.gate = gates_.gate, .up = gates_.up, .y = mid, .stride = gates_.stride});
+    return values_ = mid;
+  }
   if (norm_input_ == nullptr)
     throw InvalidArgument("an activation of [{}, {}] has bf16 values only, but f32 ones are asked for", rows_, k_);
   auto* normed = exec_.arena.take<float>(rows_ * k_);
@@ -53,14 +59,25 @@ at::Tensor Activation::tensor() {
 const kernels::PackedActivationView& Activation::int8(kernels::ActivationScales scales) {
   auto& made = int8_[static_cast<size_t>(scales)];
   if (made) return *made;
-  const float* x = values();
+  const bool gated = values_ == nullptr && gates_.gate != nullptr;
+  const bool norm = values_ == nullptr && norm_input_ != nullptr;
+  const float* x = gated ? gates_.gate : norm ? norm_input_ : values();
   const int64_t stride = (k_ + kCodeAlignment - 1) / kCodeAlignment * kCodeAlignment, units = units_of(k_);
   auto* codes = exec_.arena.take<int8_t>(rows_ * stride);
   auto* steps = exec_.arena.take<float>(rows_ * (scales == kernels::ActivationScales::Unit ? units : 1));
   auto* sums = exec_.arena.take<int32_t>(rows_ * units);
-  kernels::quantize_activations(
-      exec_, {.rows = rows_, .k = k_, .scales = scales},
-      {.x = x, .x_stride = k_, .codes = codes, .code_stride = stride, .scales = steps, .sums = sums});
+  kernels::QuantizeActivationsProblem problem = {.rows = rows_, .k = k_, .scales = scales, .norm = norm};
+  if (gated) problem.gated = gates_.activation;
+  kernels::quantize_activations(exec_, problem,
+                                {.x = x,
+                                 .x_stride = gated ? gates_.stride : k_,
+                                 .norm_weight = norm_.weight,
+                                 .epsilon = norm_.epsilon,
+                                 .up = gates_.up,
+                                 .codes = codes,
+                                 .code_stride = stride,
+                                 .scales = steps,
+                                 .sums = sums});
   made = {.codes = codes, .code_stride = stride, .scales = steps, .sums = sums};
   return *made;
 }
@@ -68,9 +85,9 @@ const kernels::PackedActivationView& Activation::int8(kernels::ActivationScales 
 const uint16_t* Activation::bf16() {
   if (bf16_ != nullptr) return bf16_;
   auto* tiles = exec_.arena.take<uint16_t>(kernels::bf16_tiled_size(rows_, k_));
-  const bool norm = values_ == nullptr;
+  const bool norm = values_ == nullptr && norm_input_ != nullptr;
   kernels::round_activations(exec_, {.rows = rows_, .k = k_, .norm = norm},
-                             {.x = norm ? norm_input_ : values_,
+                             {.x = norm ? norm_input_ : values(),
                               .x_stride = k_,
                               .norm_weight = norm_.weight,
                               .epsilon = norm_.epsilon,
@@ -121,10 +138,13 @@ void linear_into(ExecContext& exec, Activation& x, const PackedWeight& weight, k
     return kernels::packed_bf16(
         exec, *bf16, {.x = x.bf16(), .w = weight.view(), .bias = out.bias, .y = out.y, .y_stride = out.stride});
   }
-  const kernels::PackedActivationView& input = x.int8(scales);
-  store_or_add(exec, x.rows(), problem.n, out, [&](float* y, int64_t stride) {
-    kernels::packed_gemm(exec, problem, {.x = input, .w = weight.view(), .bias = out.bias, .y = y, .y_stride = stride});
-  });
+  kernels::packed_gemm(exec, problem,
+                       {.x = x.int8(scales),
+                        .w = weight.view(),
+                        .bias = out.bias,
+                        .y = out.y,
+                        .y_stride = out.stride,
+                        .accumulate = out.add});
 }
 
 std::optional<kernels::PackedBf16Problem> bf16_in_place_of(const kernels::PackedGemmProblem& problem,

@@ -19,6 +19,14 @@ struct RowNorm {
   float epsilon = 0;
 };
 
+/// Gated rows that stand before a linear layer: act(gate) * up, with rows of both `stride` floats apart.
+struct RowGates {
+  const float* gate = nullptr;
+  const float* up = nullptr;
+  int64_t stride = 0;
+  kernels::GatedActivation activation = kernels::GatedActivation::SwiGlu;
+};
+
 /// Input of one or more linear layers: f32 rows, and their int8 and bf16 forms, each made at most once. Lives inside a
 /// frame of the context's arena.
 class Activation {
@@ -29,6 +37,9 @@ class Activation {
   /// RMSNorm of x [rows, k] f32 without gaps, which must stay as it is as long as this lives.
   Activation(ExecContext& exec, const float* x, int64_t rows, int64_t k, const RowNorm& norm)
       : exec_(exec), norm_input_(x), norm_(norm), rows_(rows), k_(k) {}
+  /// act(gate) * up, [rows, k], which must stay as they are as long as this lives.
+  Activation(ExecContext& exec, int64_t rows, int64_t k, const RowGates& gates)
+      : exec_(exec), gates_(gates), rows_(rows), k_(k) {}
   /// bf16 tiles [rows, k] alone, for layers that runs_in_bf16 names.
   Activation(ExecContext& exec, const uint16_t* tiles, int64_t rows, int64_t k)
       : exec_(exec), rows_(rows), k_(k), bf16_(tiles) {}
@@ -52,8 +63,9 @@ class Activation {
   ExecContext& exec_;
   at::Tensor owner_;
   const float* values_ = nullptr;
-  const float* norm_input_ = nullptr;
+  const float* norm_input_ = nullptr;  // what has not been computed yet
   RowNorm norm_;
+  RowGates gates_;
   int64_t rows_, k_;
   std::optional<kernels::PackedActivationView> int8_[2];
   const uint16_t* bf16_ = nullptr;

@@ -195,6 +195,25 @@ void check_against_double(Case& c, const std::vector<float>& y) {
     }
 }
 
+/// What accumulates adds the rounded result, `product`, to what is there: the bits of doing so afterwards.
+template <class Run>
+void check_accumulation(Case& c, const std::vector<float>& product, const Run& run) {
+  std::vector<float> y(product.size(), kPoison), before = y;
+  for (int64_t m = 0; m < c.problem.m; ++m)
+    for (int64_t n = 0; n < c.problem.n; ++n)
+      before[static_cast<size_t>(m * c.y_stride + n)] = static_cast<float>(m - 3 * n) / 7;
+  y = before;
+  PackedGemmArgs args = c.args(y);
+  args.accumulate = true;
+  run(args);
+  for (size_t i = 0; i < y.size(); ++i) {
+    if (std::isnan(before[i]))
+      ASSERT_TRUE(std::isnan(y[i]));
+    else
+      ASSERT_EQ(y[i], before[i] + product[i]) << "at " << i;
+  }
+}
+
 std::vector<PackedGemmProblem> problems() {
   std::vector<PackedGemmProblem> list;
   const int64_t sizes[][3] = {{1, 1, 1},     {1, 17, 33},   {1, 48, 576}, {2, 33, 100},  {3, 16, 64},
@@ -254,6 +273,7 @@ TEST(PackedGemmTest, EveryEntryIsAccurateAndAllVectorEntriesAgreeBitForBit) {
       check_against_double(c, y);
       for (int64_t m = 0; m < p.m; ++m)  // nothing past a row's end
         for (int64_t n = p.n; n < c.y_stride; ++n) ASSERT_TRUE(std::isnan(y[static_cast<size_t>(m * c.y_stride + n)]));
+      check_accumulation(c, y, [&](const PackedGemmArgs& a) { entry.run(context, p, a); });
       if (entry.needs == Isa::Scalar) return;
       if (first.empty()) first = y;
       ASSERT_EQ(std::memcmp(first.data(), y.data(), y.size() * sizeof(float)), 0) << "bits differ between entries";
@@ -469,66 +489,6 @@ TEST(PackedGemmTest, MalformedProblemsNameTheRule) {
   EXPECT_NE(message(good, [](P&, A& a) { a.x.sums = nullptr; }).find("x.sums"), std::string::npos);
   EXPECT_NE(message(good, [](P&, A& a) { a.x.code_stride = 96; }).find("code_stride is 96"), std::string::npos);
   EXPECT_EQ(message(good, [](P&, A&) {}), "no error");
-}
-
-TEST(QuantizeActivationsTest, EveryEntryGivesTheOraclesBits) {
-  uint64_t seed = 1;
-  for (const auto scales : {ActivationScales::Row, ActivationScales::Unit})
-    for (const auto& [rows, k] : {std::pair<int64_t, int64_t>{1, 1}, {2, 31}, {3, 33}, {4, 576}, {70, 640}}) {
-      const QuantizeActivationsProblem p = {.rows = rows, .k = k, .scales = scales};
-      const int64_t stride = (k + 63) / 64 * 64, units = units_of(k);
-      auto x = random_normal(rows * k, seed++);
-      for (int64_t i = 0; i < rows; ++i) x[static_cast<size_t>(i * k)] *= 300;  // an outlier channel
-      if (rows > 2) std::fill(x.begin() + k, x.begin() + 2 * k, 0.0f);          // a row of zeros
-      if (rows > 3) std::fill(x.begin() + 3 * k, x.begin() + 4 * k, 1e-41f);    // subnormal
-      std::vector<int8_t> codes;
-      std::vector<float> steps;
-      std::vector<int32_t> sums;
-      int ran = 0;
-      const auto& table = quantize_activations_table();
-      for (size_t e = table.size(); e-- > 0;) {  // the oracle first
-        if (table[e].needs > detected_isa()) continue;
-        OwnedExecContext exec(3);
-        std::vector<int8_t> c(static_cast<size_t>(rows * stride), 99);
-        std::vector<float> s(static_cast<size_t>(rows * units), -1);
-        std::vector<int32_t> t(static_cast<size_t>(rows * units), -1);
-        table[e].run(exec.get(), p, {x.data(), k, c.data(), stride, s.data(), t.data()});
-        if (ran++ == 0) codes = c, steps = s, sums = t;
-        EXPECT_EQ(c, codes) << table[e].name << to_string(p);
-        EXPECT_EQ(s, steps) << table[e].name << to_string(p);
-        EXPECT_EQ(t, sums) << table[e].name << to_string(p);
-      }
-      // The oracle itself: half a step from the value, up to the rounding of a stored scale to f16.
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t i = 0; i < k; ++i) {
-          const bool by_unit = scales == ActivationScales::Unit;
-          const float step = steps[static_cast<size_t>(by_unit ? r * units + i / 32 : r)];
-          const float value = x[static_cast<size_t>(r * k + i)];
-          const int code = codes[static_cast<size_t>(r * stride + i)];
-          const double f16 = by_unit ? 127 * std::max(step * 0x1p-11, 0x1p-25) : 0;
-          EXPECT_LE(std::fabs(code * static_cast<double>(step) - value), step * (0.5 + 127 * 4 * kUnit) + f16 + 1e-38);
-        }
-    }
-}
-
-TEST(QuantizeActivationsTest, ANaNNamesItsRow) {
-  for (const float bad : {NAN, INFINITY})
-    for (const auto scales : {ActivationScales::Row, ActivationScales::Unit}) {
-      const QuantizeActivationsProblem p = {.rows = 5, .k = 70, .scales = scales};
-      auto x = random_normal(p.rows * p.k, 2);
-      x[3 * 70 + 69] = bad;
-      for_each_entry(quantize_activations_table(), p, [&](ExecContext& context, const auto& entry) {
-        std::vector<int8_t> codes(5 * 128);
-        std::vector<float> steps(5 * 3);
-        std::vector<int32_t> sums(5 * 3);
-        try {
-          entry.run(context, p, {x.data(), 70, codes.data(), 128, steps.data(), sums.data()});
-          FAIL() << "accepted";
-        } catch (const NumericError& error) {
-          EXPECT_NE(std::string(error.what()).find("row 3"), std::string::npos) << error.what();
-        }
-      });
-    }
 }
 
 }  // namespace

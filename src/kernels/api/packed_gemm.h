@@ -16,9 +16,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
+#include "kernels/api/elementwise.h"
 #include "kernels/api/gemm.h"
 #include "kernels/api/table.h"
 #include "numerics/formats/element_format.h"
@@ -81,6 +83,7 @@ struct PackedGemmArgs {
   const float* bias = nullptr;  ///< [N] or null
   float* y = nullptr;           ///< [M, N], rows `y_stride` apart
   int64_t y_stride = 0;
+  bool accumulate = false;  ///< y += the product and its bias, rounded to f32 before
 };
 
 /// Every entry of this build, best first, the double reference last.
@@ -91,22 +94,30 @@ void packed_gemm(ExecContext& context, const PackedGemmProblem& problem, const P
 
 /// x -> int8 codes: code = x * (127 / max|x|) rounded half to even over the row or unit; an all-zero one has codes and
 /// scale 0. Unit scales are rounded to f16 (and kept below its largest value) after the codes were made, as ggml does.
+///
+/// What stands before the product may be done on the way, with the bits of its own kernel: the RMSNorm of x, or
+/// act(x) * up.
 struct QuantizeActivationsProblem {
   int64_t rows = 0;
   int64_t k = 0;
   ActivationScales scales = ActivationScales::Row;
+  bool norm = false;
+  std::optional<GatedActivation> gated = std::nullopt;  ///< not together with `norm`
 };
 struct QuantizeActivationsArgs {
   const float* x = nullptr;  ///< [rows, k], rows `x_stride` apart
   int64_t x_stride = 0;
-  int8_t* codes = nullptr;  ///< [rows, code_stride]; set to 0 past k
-  int64_t code_stride = 0;  ///< a multiple of 64, >= k
-  float* scales = nullptr;  ///< [rows], or [rows, units]
-  int32_t* sums = nullptr;  ///< [rows, units]
+  const float* norm_weight = nullptr;  ///< [k], or null for ones; with `norm` only
+  float epsilon = 0;                   ///< with `norm` only
+  const float* up = nullptr;           ///< [rows, k], rows `x_stride` apart; with `gated` only
+  int8_t* codes = nullptr;             ///< [rows, code_stride]; set to 0 past k
+  int64_t code_stride = 0;             ///< a multiple of 64, >= k
+  float* scales = nullptr;             ///< [rows], or [rows, units]
+  int32_t* sums = nullptr;             ///< [rows, units]
 };
 std::string to_string(const QuantizeActivationsProblem& problem);
 KernelTable<QuantizeActivationsProblem, QuantizeActivationsArgs> quantize_activations_table();
-/// A NaN or infinity in x throws NumericError naming the row.
+/// A NaN or infinity in what is quantised throws NumericError naming the row.
 void quantize_activations(ExecContext& context, const QuantizeActivationsProblem& problem,
                           const QuantizeActivationsArgs& args);
 

@@ -58,7 +58,7 @@ double packed_weight_value(const PackedWeights& w, int64_t n, int64_t k) {
 }
 
 void packed_gemm(const PackedActivations& x, int64_t m, const PackedWeights& w, int64_t n0, int64_t n1,
-                 const float* bias, float* y, int64_t y_stride) {
+                 const float* bias, bool accumulate, float* y, int64_t y_stride) {
   std::vector<double> row(static_cast<size_t>(w.k));
   const int64_t units = units_of(w.k);
   for (int64_t n = n0; n < n1; ++n) {
@@ -69,7 +69,9 @@ void packed_gemm(const PackedActivations& x, int64_t m, const PackedWeights& w, 
         const float scale = x.unit_scales ? x.scales[t * units + k / kUnitLength] : x.scales[t];
         sum += row[static_cast<size_t>(k)] * (x.codes[t * x.stride + k] * static_cast<double>(scale));
       }
-      y[t * y_stride + n] = static_cast<float>(bias != nullptr ? sum + static_cast<double>(bias[n]) : sum);
+      float& to = y[t * y_stride + n];
+      const auto value = static_cast<float>(bias != nullptr ? sum + static_cast<double>(bias[n]) : sum);
+      to = accumulate ? to + value : value;
     }
   }
 }

@@ -35,9 +35,10 @@ struct PackedActivations {
   bool unit_scales = false;
 };
 
-/// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n] for the rows n in [n0, n1), rounded once to f32. bias may be null.
+/// y[m, n] = sum_k x[m, k] * w[n, k] + bias[n] for the rows n in [n0, n1), rounded once to f32, or added to y where
+/// `accumulate`. bias may be null.
 void packed_gemm(const PackedActivations& x, int64_t m, const PackedWeights& w, int64_t n0, int64_t n1,
-                 const float* bias, float* y, int64_t y_stride);
+                 const float* bias, bool accumulate, float* y, int64_t y_stride);
 
 /// The rule of kernels/api/packed_gemm.h. Returns the first row with a NaN or an infinity, or -1; of such a row (or
 /// unit, with unit_scales) codes and sums are 0 and the scale is NaN.

@@ -65,7 +65,10 @@ template <int kRows>
   const int64_t n = tile * 16, left = t.n - n;
   const F bias = t.bias != nullptr ? load(t.bias + n, left) : zero();
   unrolled<kRows>([&](int r) HALFTONE_INLINE {  // in a loop the sums would have to live in memory
-    if (r < t.m) store(t.y + r * t.y_stride + n, t.bias != nullptr ? add(real[r], bias) : real[r], left);
+    if (r >= t.m) return;
+    const F y = t.bias != nullptr ? add(real[r], bias) : real[r];
+    float* to = t.y + r * t.y_stride + n;
+    store(to, t.accumulate ? add(load(to, left), y) : y, left);
   });
 }
 

@@ -81,7 +81,8 @@ void write(const PackedTask& t, int64_t m, int count, int64_t tile, const F* val
     if (!t.grouped || t.values != nullptr) scale = mul(load(t.row_scales + n), scale);
     F y = mul(values[r], scale);
     if (t.bias != nullptr) y = add(y, load(t.bias + n, left));
-    store(t.y + (m + r) * t.y_stride + n, y, left);
+    float* to = t.y + (m + r) * t.y_stride + n;
+    store(to, t.accumulate ? add(load(to, left), y) : y, left);
   }
 }
 

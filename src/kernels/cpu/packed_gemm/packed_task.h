@@ -42,6 +42,7 @@ struct PackedTask {
   const float* bias;
   float* y;
   int64_t y_stride;
+  bool accumulate;
 };
 
 inline constexpr int64_t kMaxFewTokens = 8;

@@ -54,6 +54,7 @@ PackedTask make_task(const PackedGemmProblem& p, const PackedGemmArgs& a) {
   t.x_sums = a.x.sums;
   t.bias = a.bias;
   t.y = a.y, t.y_stride = a.y_stride;
+  t.accumulate = a.accumulate;
   return t;
 }
 
@@ -104,7 +105,7 @@ void run_reference(ExecContext& context, const PackedGemmProblem& p, const Packe
                                           .scales = a.x.scales,
                                           .unit_scales = p.activations == ActivationScales::Unit};
   context.pool.parallel_for(p.n, 1, [&](int64_t begin, int64_t end, int) {
-    reference::packed_gemm(x, p.m, weights, begin, end, a.bias, a.y, a.y_stride);
+    reference::packed_gemm(x, p.m, weights, begin, end, a.bias, a.accumulate, a.y, a.y_stride);
   });
 }
 
