@@ -23,7 +23,7 @@ void norm_rows(StepContext& step, const float* x, int64_t rows, int64_t k, int64
   kernels::rms_norm(step.exec, {.rows = rows, .k = k},
                     {.x = x,
                      .x_stride = x_stride,
-                     .weight = weight.const_data_ptr<float>(),
+                     .weight = weight.values(),
                      .epsilon = static_cast<float>(epsilon),
                      .y = y,
                      .y_stride = y_stride});
@@ -58,6 +58,14 @@ void check_block(const DecoderConfig& config, const std::vector<const Linear*>& 
 }
 
 }  // namespace
+
+NormWeight::NormWeight(at::Tensor weight) : at::Tensor(std::move(weight)) {
+  if (!defined()) return;
+  if (dim() != 1 || scalar_type() != at::kFloat || !is_contiguous())
+    throw InvalidArgument("a norm's weight must be one contiguous row of f32 values, got {} dimensions of {}", dim(),
+                          at::toString(scalar_type()));
+  values_ = const_data_ptr<float>();
+}
 
 std::vector<Linear*> DecoderBlock::linears() {
   return {&q_proj, &k_proj, &v_proj, &o_proj, &gate_proj, &up_proj, &down_proj};
@@ -193,8 +201,7 @@ void Decoder::attend(StepContext& step, int64_t index, const StepRows& r, std::s
 }
 
 Activation Decoder::normed(StepContext& step, const float* hidden, int64_t rows, const NormWeight& weight) const {
-  return {step.exec, hidden, rows, config_.width,
-          RowNorm{weight.const_data_ptr<float>(), static_cast<float>(config_.norm_epsilon)}};
+  return {step.exec, hidden, rows, config_.width, RowNorm{weight.values(), static_cast<float>(config_.norm_epsilon)}};
 }
 
 /// hidden += post_norm(linear(x)).
@@ -220,10 +227,7 @@ Activation Decoder::gated(StepContext& step, const DecoderBlock& block, Activati
   Arena& arena = step.exec.arena;
   auto* gate_up = arena.take<float>(rows * 2 * ffn);
   block.gate_up.forward_into(step, pair, x, gate_up);
-  auto* mid = arena.take<float>(rows * ffn);
-  kernels::gated(step.exec, {.rows = rows, .k = ffn, .activation = config_.activation},
-                 {.gate = gate_up, .up = gate_up + ffn, .y = mid, .stride = 2 * ffn});
-  return {step.exec, mid, rows, ffn};
+  return {step.exec, rows, ffn, RowGates{gate_up, gate_up + ffn, 2 * ffn, config_.activation}};
 }
 
 void Decoder::run_block(StepContext& step, int64_t index, float* hidden, std::span<const Segment> segments,
@@ -282,7 +286,7 @@ at::Tensor Decoder::forward(StepContext& step, std::span<const int32_t> tokens, 
     cache.advance(chunk.count);
   }
   if (logits == Logits::None) return {};
-  if (logits == Logits::Last) hidden = hidden.narrow(0, hidden.size(0) - 1, 1);
+  if (logits == Logits::Last && count > 1) hidden = hidden.narrow(0, count - 1, 1);
   return output_logits(step, hidden);
 }
 

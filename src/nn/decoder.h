@@ -48,8 +48,17 @@ struct DecoderConfig {
 Json to_json(const DecoderConfig& config);
 DecoderConfig decoder_config_from_json(const Json& json);
 
-/// Weights [K] of an RMSNorm.
-using NormWeight = at::Tensor;
+/// Weights [K] of an RMSNorm: contiguous f32, or undefined. Tensors take long to say where their values are, so it is
+/// kept. Throws InvalidArgument for other tensors.
+class NormWeight : public at::Tensor {
+ public:
+  NormWeight() = default;
+  NormWeight(at::Tensor weight);
+  const float* values() const { return values_; }
+
+ private:
+  const float* values_ = nullptr;
+};
 
 struct DecoderBlock {
   NormWeight attn_norm, ffn_norm;

@@ -12,15 +12,6 @@ namespace {
 constexpr int64_t kScaleBytes = 4;  // f16 scale and f16 zero of a token and head
 bool has_scales(ElementType format) { return bits_of(format) <= 8; }
 
-uint16_t* scales_of(at::Tensor& scales) {
-  return scales.defined() ? reinterpret_cast<uint16_t*>(scales.data_ptr<at::Half>()) : nullptr;
-}
-
-kernels::KvView view_of(const at::Tensor& codes, const at::Tensor& scales) {
-  return {.codes = codes.const_data_ptr(),
-          .scales = scales.defined() ? reinterpret_cast<const uint16_t*>(scales.const_data_ptr<at::Half>()) : nullptr};
-}
-
 }  // namespace
 
 int64_t kv_bytes_per_token(const KvShape& shape, ElementType format) {
@@ -40,9 +31,12 @@ KvStore::KvStore(const KvShape& shape, ElementType format, int64_t capacity)
   if (capacity < 1) throw InvalidArgument("a KV cache for {} tokens holds nothing; ask for at least 1", capacity);
   for (auto* side : {&keys_, &values_})
     for (int64_t layer = 0; layer < shape.layers; ++layer) {
-      side->push_back({at::zeros({shape.kv_heads, kv_head_bytes(format, shape.head_dim, capacity)}, at::kByte), {}});
-      if (has_scales(format))
-        side->back().scales = at::zeros({shape.kv_heads, kv_head_scales(format, capacity)}, at::kHalf);
+      Side& made = side->emplace_back();
+      made.code_owner = at::zeros({shape.kv_heads, kv_head_bytes(format, shape.head_dim, capacity)}, at::kByte);
+      made.codes = made.code_owner.data_ptr<uint8_t>();
+      if (!has_scales(format)) continue;
+      made.scale_owner = at::zeros({shape.kv_heads, kv_head_scales(format, capacity)}, at::kHalf);
+      made.scales = reinterpret_cast<uint16_t*>(made.scale_owner.data_ptr<at::Half>());
     }
 }
 
@@ -79,11 +73,7 @@ void KvStore::store(ExecContext& exec, int64_t tokens, const float* x, int64_t s
                      .head_dim = shape_.head_dim,
                      .format = format_,
                      .side = side},
-                    {.x = x,
-                     .x_stride = stride,
-                     .codes = cache.codes.data_ptr<uint8_t>(),
-                     .scales = scales_of(cache.scales),
-                     .capacity = capacity_});
+                    {.x = x, .x_stride = stride, .codes = cache.codes, .scales = cache.scales, .capacity = capacity_});
 }
 
 void KvStore::truncate(int64_t length) {
@@ -94,13 +84,11 @@ void KvStore::truncate(int64_t length) {
 
 void KvStore::accept(int64_t layer, kernels::AttentionAppend& append) {
   Side &keys = keys_.at(layer), &values = values_.at(layer);
-  append.key_codes = keys.codes.data_ptr<uint8_t>(), append.key_scales = scales_of(keys.scales);
-  append.value_codes = values.codes.data_ptr<uint8_t>(), append.value_scales = scales_of(values.scales);
+  append.key_codes = keys.codes, append.key_scales = keys.scales;
+  append.value_codes = values.codes, append.value_scales = values.scales;
 }
 
-kernels::KvView KvStore::keys(int64_t layer) const { return view_of(keys_.at(layer).codes, keys_.at(layer).scales); }
-kernels::KvView KvStore::values(int64_t layer) const {
-  return view_of(values_.at(layer).codes, values_.at(layer).scales);
-}
+kernels::KvView KvStore::keys(int64_t layer) const { return {keys_.at(layer).codes, keys_.at(layer).scales}; }
+kernels::KvView KvStore::values(int64_t layer) const { return {values_.at(layer).codes, values_.at(layer).scales}; }
 
 }  // namespace halftone::nn

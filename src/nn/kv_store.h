@@ -50,9 +50,10 @@ class KvStore {
   kernels::KvView values(int64_t layer) const;
 
  private:
-  struct Side {         // of a layer, laid out as numerics/kv_layout.h draws it
-    at::Tensor codes;   ///< u8 [Hkv, kv_head_bytes]
-    at::Tensor scales;  ///< f16 [Hkv, kv_head_scales], integer formats only
+  struct Side {                          // of a layer, laid out as numerics/kv_layout.h draws it
+    uint8_t* codes = nullptr;            ///< [Hkv, kv_head_bytes]
+    uint16_t* scales = nullptr;          ///< f16 [Hkv, kv_head_scales], integer formats only
+    at::Tensor code_owner, scale_owner;  // asked for their memory once: tensors are slow to say it
   };
   void store(ExecContext& exec, int64_t tokens, const float* x, int64_t stride, KvSide side, Side& cache);
 

@@ -3,6 +3,7 @@
 
 #include <ATen/ops/empty.h>
 
+#include <atomic>
 #include <mutex>
 #include <optional>
 
@@ -13,10 +14,21 @@ namespace halftone::nn {
 /// The weight as its kernel wants it. Made at the first forward pass, so that layers which are only read, transformed
 /// or run as a part of a LinearGroup cost no second copy.
 struct Linear::Kernel {
+  std::atomic<bool> made = false;  ///< spares std::call_once, which is slower
   std::once_flag once;
   std::optional<PreparedWeight> dense;  ///< f32 activations
   std::optional<PackedWeight> packed;   ///< int8 activations
 };
+
+namespace {
+
+std::atomic<uint64_t> change_count = 0;
+
+void changed() { change_count.fetch_add(1, std::memory_order_release); }
+
+}  // namespace
+
+uint64_t Linear::changes() { return change_count.load(std::memory_order_acquire); }
 
 std::string_view to_string(ActivationFormat format) {
   switch (format) {
@@ -46,18 +58,29 @@ Linear::Linear(std::string site, Storage weight, at::Tensor bias) : site_(std::m
 
 Linear::~Linear() = default;
 Linear::Linear(Linear&&) noexcept = default;
-Linear& Linear::operator=(Linear&&) noexcept = default;
+Linear& Linear::operator=(Linear&& other) noexcept {
+  outputs_ = other.outputs_, inputs_ = other.inputs_;
+  site_ = std::move(other.site_);
+  weight_ = std::move(other.weight_);
+  activations_ = other.activations_;
+  bias_ = std::move(other.bias_);
+  op_ = std::move(other.op_);
+  kernel_ = std::move(other.kernel_);
+  changed();
+  return *this;
+}
 
 void Linear::set_weight(Storage weight, ActivationFormat activations) {
   set_weight(std::make_shared<const Storage>(std::move(weight)), activations);
 }
 
 void Linear::set_weight(std::shared_ptr<const Storage> weight, ActivationFormat activations) {
-  if (weight_ && (rows_of(*weight) != outputs() || columns_of(*weight) != inputs()))
-    throw InvalidArgument("{}: a weight of [{}, {}] cannot replace one of [{}, {}]", site_, rows_of(*weight),
-                          columns_of(*weight), outputs(), inputs());
-  if (bias_.defined() && bias_.numel() != rows_of(*weight))
-    throw InvalidArgument("{}: {} bias values for {} outputs", site_, bias_.numel(), rows_of(*weight));
+  const int64_t rows = rows_of(*weight), columns = columns_of(*weight);
+  if (weight_ && (rows != outputs() || columns != inputs()))
+    throw InvalidArgument("{}: a weight of [{}, {}] cannot replace one of [{}, {}]", site_, rows, columns, outputs(),
+                          inputs());
+  if (bias_.defined() && bias_.numel() != rows)
+    throw InvalidArgument("{}: {} bias values for {} outputs", site_, bias_.numel(), rows);
   validate(*weight);
   if (activations != ActivationFormat::Float32) {
     if (const std::string why = why_not_packed(*weight); !why.empty())
@@ -65,9 +88,21 @@ void Linear::set_weight(std::shared_ptr<const Storage> weight, ActivationFormat 
                         site_, why);
   }
   weight_ = std::move(weight);
+  outputs_ = rows, inputs_ = columns;
   activations_ = activations;
   op_.reset();
   kernel_ = std::make_unique<Kernel>();
+  changed();
+}
+
+void Linear::set_bias(at::Tensor bias) {
+  bias_ = std::move(bias);
+  changed();
+}
+
+void Linear::set_op(std::unique_ptr<LinearOp> op) {
+  op_ = std::move(op);
+  changed();
 }
 
 void Linear::forward_into(StepContext& step, Activation& x, float* y, int64_t y_stride) const {
@@ -101,12 +136,14 @@ void Linear::run(StepContext& step, Activation& x, float* y, int64_t y_stride, b
 }
 
 const Linear::Kernel& Linear::kernel() const {
+  if (kernel_->made.load(std::memory_order_acquire)) return *kernel_;
   std::call_once(kernel_->once, [&] {
     const Storage* part = weight_.get();
     if (activations_ != ActivationFormat::Float32)
       kernel_->packed.emplace(std::span(&part, 1));
     else
       kernel_->dense.emplace(*weight_);
+    kernel_->made.store(true, std::memory_order_release);
   });
   return *kernel_;
 }

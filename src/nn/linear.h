@@ -41,8 +41,8 @@ class Linear {
   Linear& operator=(Linear&&) noexcept;
 
   const std::string& site() const { return site_; }
-  int64_t inputs() const { return columns_of(*weight_); }
-  int64_t outputs() const { return rows_of(*weight_); }
+  int64_t inputs() const { return inputs_; }
+  int64_t outputs() const { return outputs_; }
 
   /// x [T, K] -> y [T, N] f32, rows `y_stride` apart. The first call lays the weights out for the kernels.
   void forward_into(StepContext& step, Activation& x, float* y, int64_t y_stride) const;
@@ -64,10 +64,14 @@ class Linear {
   /// Throws Unsupported when no integer kernel serves the weight with int8 activations.
   void set_weight(Storage weight, ActivationFormat activations = ActivationFormat::Float32);
   void set_weight(std::shared_ptr<const Storage> weight, ActivationFormat activations = ActivationFormat::Float32);
-  void set_bias(at::Tensor bias) { bias_ = std::move(bias); }
-  void set_op(std::unique_ptr<LinearOp> op) { op_ = std::move(op); }
+  void set_bias(at::Tensor bias);
+  void set_op(std::unique_ptr<LinearOp> op);
   /// Whether a method's op computes this layer instead of the storage's own kernel.
   bool has_op() const { return op_ != nullptr; }
+
+  /// How often any layer has got another weight, bias or op so far: a group that finds the number it knows need not
+  /// look at its members, which lie apart in memory and are not in a cache when a token comes to them.
+  static uint64_t changes();
 
   /// The dense weight as f32 [N, K], for transforms; throws Unsupported when the layer is quantised already.
   at::Tensor dense_weight() const;
@@ -77,6 +81,7 @@ class Linear {
   const Kernel& kernel() const;
   void run(StepContext& step, Activation& x, float* y, int64_t y_stride, bool add) const;
 
+  int64_t outputs_ = 0, inputs_ = 0;
   std::string site_;
   std::shared_ptr<const Storage> weight_;
   ActivationFormat activations_ = ActivationFormat::Float32;

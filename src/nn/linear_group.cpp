@@ -1,6 +1,7 @@
 // Stacking, and noticing that a member changed; see linear_group.h.
 #include "nn/linear_group.h"
 
+#include <atomic>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -26,6 +27,8 @@ bool run_alike(std::span<const Linear* const> members) {
 }  // namespace
 
 struct LinearGroup::Stack {
+  std::atomic<uint64_t> seen = 0;  ///< Linear::changes() when members were last looked at, plus 1
+  std::atomic<bool> usable = false;
   std::mutex mutex;
   std::vector<std::shared_ptr<const Storage>> made_from;  ///< kept, so that an address cannot return as another weight
   std::vector<const void*> biases;
@@ -69,10 +72,16 @@ bool can_stack(std::span<const Linear* const> members) {
 }
 
 const LinearGroup::Stack* LinearGroup::stacked(std::span<const Linear* const> members) const {
-  if (!run_alike(members)) return nullptr;
-  const std::lock_guard lock(stack_->mutex);
-  if (!stack_->current(members)) stack_->make(members);
-  return stack_->packed ? stack_.get() : nullptr;
+  Stack& stack = *stack_;
+  const uint64_t now = Linear::changes() + 1;
+  if (stack.seen.load(std::memory_order_acquire) != now) {
+    const std::lock_guard lock(stack.mutex);
+    const bool alike = run_alike(members);
+    if (alike && !stack.current(members)) stack.make(members);
+    stack.usable = alike && stack.packed;
+    stack.seen.store(now, std::memory_order_release);
+  }
+  return stack.usable.load(std::memory_order_relaxed) ? &stack : nullptr;
 }
 
 std::optional<Activation> LinearGroup::gated(StepContext& step, std::span<const Linear* const> members, Activation& x,

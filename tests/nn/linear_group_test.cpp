@@ -92,6 +92,11 @@ TEST_F(LinearGroupTest, NoticesWhatChanged) {
   b.set_weight(b.shared_weight(), ActivationFormat::Int8PerGroup);
   EXPECT_FALSE(can_stack(members));
   EXPECT_TRUE(equal(group, members)) << "other activations";
+  Linear third = layer(16, false);
+  quantize(third, scheme, ActivationFormat::Int8PerToken);
+  b = std::move(third);
+  EXPECT_TRUE(can_stack(members));
+  EXPECT_TRUE(equal(group, members)) << "another layer in its place";
 }
 
 TEST_F(LinearGroupTest, RowsThatFillNoTileAreNotStacked) {

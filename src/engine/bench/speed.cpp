@@ -79,8 +79,11 @@ double decode_batch_rate(ExecContext& exec, const nn::Decoder& decoder, ElementT
   for (int64_t done = 0; done < tokens; ++done) {
     const at::Tensor logits = decoder.forward_batch(step, next, caches);
     const auto all = as_span(logits);
-    for (size_t i = 0; i < count; ++i)
-      next[i] = first_maximum(all.subspan(i * (all.size() / count), all.size() / count));
+    const size_t vocabulary = all.size() / count;
+    exec.pool.parallel_for(sequences, 1, [&](int64_t begin, int64_t end, int) {
+      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
+        next[i] = first_maximum(all.subspan(i * vocabulary, vocabulary));
+    });
   }
   return static_cast<double>(sequences * tokens) / watch.seconds();
 }
