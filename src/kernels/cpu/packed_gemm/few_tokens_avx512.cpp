@@ -17,7 +17,6 @@ namespace {
 
 constexpr float kMagic = 12582912;          // 1.5 * 2^23; |sum| < 2^21
 constexpr int32_t kMagicBits = 0x4b400000;  // adding an integer to them adds it to the number
-constexpr int64_t kAskBytes = 3072;         // codes are asked for so far ahead of their use
 
 /// The activations of up to kRows tokens, unit after unit; zero past the last token.
 struct Arranged {
@@ -81,8 +80,7 @@ void run_tile(const PackedTask& t, int64_t tile, const Arranged& a) {
   unrolled<kRows>([&](int r) HALFTONE_INLINE { real[r] = zero(); });
   int64_t in_group = 0;
   for (int64_t u = 0; u < t.units; ++u, x += kRows * 32, unit += kUnitBytes<kType>) {
-    unrolled<kUnitBytes<kType> / 64>([&](int i)
-                                         HALFTONE_INLINE { _mm_prefetch(unit + kAskBytes + 64 * i, _MM_HINT_T0); });
+    ask_unit<kType>(unit);
     const F scale = load_half(scales), less = mul(scale, set(-kMagic));
     if (++in_group == t.group_units) in_group = 0, scales += 16;
     const UnitCodes w = unpack<kType>(unit);

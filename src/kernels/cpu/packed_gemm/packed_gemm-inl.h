@@ -116,9 +116,10 @@ static inline void write(const PackedTask& t, int64_t m, int64_t n, const F* val
   }
 }
 
-/// Outputs of kLanes rows of a tile, from `lane` on, for tokens [m, m + kRows).
+/// Outputs of kLanes rows of a tile, from `lane` on, for tokens [m, m + kRows); `ask`: codes are read for the first
+/// time.
 template <class K, int kRows>
-static void lane_block(const PackedTask& t, int64_t m, int64_t tile, int lane) {
+static void lane_block(const PackedTask& t, int64_t m, int64_t tile, int lane, bool ask) {
   constexpr int kQuads = kUnitQuads / K::kParts;
   const uint8_t* codes = t.codes + tile * t.tile_bytes + 4 * lane;
   const int8_t* x = t.x + m * t.x_stride;
@@ -140,6 +141,8 @@ static void lane_block(const PackedTask& t, int64_t m, int64_t tile, int lane) {
     I dots[kRows];
     unrolled<kRows>([&](int r) HALFTONE_INLINE { dots[r] = set_int(0); });
     for (int64_t u = begin; u < end; ++u) {
+      if constexpr (K::kType != ElementType::Ternary)
+        if (ask) ask_unit<K::kType>(codes + u * kUnitBytes<K::kType>);
       UnitCodes w = unpack_unit<K::kType>(codes, u);
       if constexpr (K::kListed) look_up_values(w, values);
       unrolled<kRows>([&](int r) HALFTONE_INLINE {
@@ -182,9 +185,10 @@ static void packed_range(const PackedTask& t, int64_t m0, int64_t m1, int64_t ti
   for (int64_t tile = tile0; tile < tile1; ++tile)
     for (int lane = 0; lane < 16; lane += kLanes) {
       int64_t m = m0;
-      for (; m + kMany <= m1; m += kMany) lane_block<K, kMany>(t, m, tile, lane);
-      for (; m + 2 <= m1; m += 2) lane_block<K, 2>(t, m, tile, lane);
-      for (; m < m1; ++m) lane_block<K, 1>(t, m, tile, lane);
+      const auto fresh = [&] { return m == m0 && lane == 0; };
+      for (; m + kMany <= m1; m += kMany) lane_block<K, kMany>(t, m, tile, lane, fresh());
+      for (; m + 2 <= m1; m += 2) lane_block<K, 2>(t, m, tile, lane, fresh());
+      for (; m < m1; ++m) lane_block<K, 1>(t, m, tile, lane, fresh());
     }
 }
 

@@ -46,6 +46,7 @@ void expand(const PackedTask& t, int64_t tile, int8_t* out) {
     // One byte a row, repeated for its four elements of a line.
     const auto spread = [](const uint8_t* bytes) { return _mm512_mullo_epi32(load_bytes(bytes), set_int(0x01010101)); };
     const I zero = t.zeros != nullptr ? spread(t.zeros + at) : _mm512_set1_epi8(static_cast<char>(t.zero));
+    if constexpr (kType != ElementType::Ternary) ask_unit<kType>(codes + u * kUnitBytes<kType>);
     UnitCodes w = unpack_unit<kType>(codes, u);
     if (kType == ElementType::Int4 && t.values != nullptr) look_up_values(w, listed_values(t.values));
     if (t.two_level) {
