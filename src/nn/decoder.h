@@ -49,7 +49,8 @@ Json to_json(const DecoderConfig& config);
 DecoderConfig decoder_config_from_json(const Json& json);
 
 /// Weights [K] of an RMSNorm: contiguous f32, or undefined. Tensors take long to say where their values are, so it is
-/// kept. Throws InvalidArgument for other tensors.
+/// kept: assign a NormWeight as a whole, never through a reference to its base. Throws InvalidArgument for other
+/// tensors.
 class NormWeight : public at::Tensor {
  public:
   NormWeight() = default;

@@ -18,7 +18,8 @@ class LinearGroup {
   LinearGroup& operator=(LinearGroup&&) noexcept;
 
   /// The outputs of all `members` on x [T, K], one after another in each row of y [T, sum N]. Equal to calling them one
-  /// by one in every bit. Weights are stacked at the first call and again when a member's weight was replaced.
+  /// by one in every bit. Weights are stacked at the first call and again when a member's weight was replaced; all
+  /// calls of a group name the same members.
   void forward_into(StepContext& step, std::span<const Linear* const> members, Activation& x, float* y) const;
   /// act(gate(x)) * up(x) for the members gate and up, as bf16 tiles for a layer that takes them; nothing where that is
   /// not how they run.
