@@ -35,10 +35,11 @@ std::string command_line(const CompareOptions& options) {
 
 engine::Comparison compare_files(ExecContext& exec, const CommonOptions& common, const CompareOptions& options) {
   const engine::EvaluateRequest request = make_request(options.evaluate);
-  std::vector<engine::ModelHandle> handles = {engine::load_model(options.reference, {models::Weights::Float32})};
+  std::vector<engine::ModelHandle> handles = {
+      engine::load_model(options.reference, {.weights = models::Weights::Float32, .pool = &exec.pool})};
   std::vector<const models::LanguageModel*> others;
   for (const auto& path : options.others) {
-    handles.push_back(engine::load_model(path, {options.evaluate.weights}));
+    handles.push_back(engine::load_model(path, {.weights = options.evaluate.weights, .pool = &exec.pool}));
     others.push_back(handles.back().get());
     warn_if_slow(common, exec, *others.back());
   }

@@ -19,7 +19,8 @@ void add_eval(Program& program) {
   CLI::App& command = program.add("eval", "Measures perplexity and speed of a model on a text", [&program, options] {
     catch_interrupts();
     OwnedExecContext exec(program.common().threads);
-    const auto model = engine::load_model(options->model, {options->evaluate.weights});
+    const auto model =
+        engine::load_model(options->model, {.weights = options->evaluate.weights, .pool = &exec.get().pool});
     warn_if_slow(program.common(), exec.get(), *model);
     engine::Evaluation result = engine::evaluate(exec.get(), *model, make_request(options->evaluate));
     result.name = short_name(options->model);

@@ -55,7 +55,8 @@ int run(const CommonOptions& common, const Options& options) {
   catch_interrupts();
   OwnedExecContext exec(common.threads);
   exec.get().products = options.generate.products();
-  const auto model = engine::load_model(options.model, {options.generate.weights});
+  const auto model = engine::load_model(
+      options.model, {.weights = options.generate.weights, .pool = &exec.get().pool, .run_only = true});
   warn_if_slow(common, exec.get(), *model);
   engine::GenerateRequest request = make_request(options.generate);
   request.prompt = prompt_ids(*model, options);

@@ -6,6 +6,7 @@
 #include <ATen/ops/from_blob.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "base/error.h"
@@ -75,6 +76,13 @@ std::vector<const Linear*> DecoderBlock::linears() const {
   return {&q_proj, &k_proj, &v_proj, &o_proj, &gate_proj, &up_proj, &down_proj};
 }
 
+void DecoderBlock::run_only() {
+  qkv.run_only(std::array{&q_proj, &k_proj, &v_proj});
+  gate_up.run_only(std::array{&gate_proj, &up_proj});
+  o_proj.run_only();
+  down_proj.run_only();
+}
+
 Decoder::Decoder(DecoderConfig config, std::shared_ptr<const Storage> embedding, std::vector<DecoderBlock> blocks,
                  NormWeight final_norm, std::shared_ptr<const Storage> lm_head)
     : config_(std::move(config)),
@@ -103,6 +111,14 @@ void Decoder::set_embedding(Storage embedding) {
   if (was_tied) lm_head_.set_weight(embedding_, lm_head_.activations());
 }
 
+void Decoder::run_only() {
+  for (DecoderBlock& block : blocks_) block.run_only();
+  const bool was_tied = tied();
+  if (was_tied && !std::holds_alternative<QuantizedStorage>(*embedding_)) return lm_head_.prepare();  // rows() needs it
+  lm_head_.run_only();
+  if (was_tied) embedding_ = lm_head_.shared_weight();
+}
+
 void Decoder::set_residual_rotation(std::optional<RandomHadamard> rotation) {
   rotation_ = std::move(rotation);
   rotation_signs_.clear();
@@ -124,7 +140,10 @@ void Decoder::rotate(ExecContext& exec, float* rows, int64_t count, bool back) c
 }
 
 at::Tensor Decoder::embed(ExecContext& exec, std::span<const int32_t> tokens) const {
-  at::Tensor hidden = dequantize_rows(*embedding_, tokens);
+  for (const int32_t token : tokens)
+    if (token < 0 || token >= config_.vocabulary)
+      throw InvalidArgument("token id {} is outside the vocabulary of {} tokens", token, config_.vocabulary);
+  at::Tensor hidden = tied() ? lm_head_.rows(tokens) : dequantize_rows(*embedding_, tokens);
   if (config_.embedding_scale != 1) hidden.mul_(static_cast<float>(config_.embedding_scale));
   if (rotation_) rotate(exec, hidden.data_ptr<float>(), hidden.size(0), false);
   return hidden;

@@ -71,6 +71,8 @@ struct DecoderBlock {
   /// The seven linear layers, in the order in which a forward pass meets them.
   std::vector<Linear*> linears();
   std::vector<const Linear*> linears() const;
+  /// Lays all of them out for kernels; they give their stored weights up (Linear::run_only).
+  void run_only();
 };
 
 /// Which rows of the logits forward() computes.
@@ -101,6 +103,11 @@ class Decoder {
   /// Format of the KV cache that this model was compressed for; engines use it unless told otherwise.
   ElementType kv_format() const { return kv_format_; }
   void set_kv_format(ElementType format) { kv_format_ = format; }
+
+  /// Lays all weights out for kernels now rather than at the first step, and gives up what is then held twice: for
+  /// programs that run a model and neither change nor save it. A head that is also the embedding stays if it has a
+  /// format.
+  void run_only();
 
   /// Runs `tokens` after what `cache` holds and appends them to it. Returns logits [rows, vocabulary] f32, or an
   /// undefined tensor for Logits::None. Throws InvalidArgument for unknown token ids or a full cache.

@@ -148,6 +148,19 @@ const Linear::Kernel& Linear::kernel() const {
   return *kernel_;
 }
 
+void Linear::prepare() const {
+  if (op_ == nullptr) kernel();
+}
+
+void Linear::run_only() {
+  if (op_ == nullptr && kernel().packed) give_up_numbers();
+}
+
+at::Tensor Linear::rows(std::span<const int32_t> ids) const {
+  if (has_numbers(*weight_)) return dequantize_rows(*weight_, ids);
+  return dequantize(kernel().packed->rows(ids));
+}
+
 bool Linear::takes_bf16(const StepContext& step, int64_t rows) const {
   return step.observer == nullptr && op_ == nullptr && activations_ != ActivationFormat::Float32 &&
          runs_in_bf16(step.exec, *kernel().packed, scales_of(activations_), rows);

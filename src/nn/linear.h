@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "nn/step_context.h"
@@ -55,6 +56,9 @@ class Linear {
   bool takes_bf16(const StepContext& step, int64_t rows) const;
 
   const Storage& weight() const { return *weight_; }
+  /// Rows `ids` of the weight, [ids.size(), K] f32, also of a QuantizedStorage after run_only(): what an embedding that
+  /// shares it reads. Throws InvalidArgument for an id outside [0, N).
+  at::Tensor rows(std::span<const int32_t> ids) const;
   /// The storage itself, so that tied layers can be recognised and share it.
   const std::shared_ptr<const Storage>& shared_weight() const { return weight_; }
   ActivationFormat activations() const { return activations_; }
@@ -65,6 +69,11 @@ class Linear {
   void set_weight(Storage weight, ActivationFormat activations = ActivationFormat::Float32);
   void set_weight(std::shared_ptr<const Storage> weight, ActivationFormat activations = ActivationFormat::Float32);
   void set_bias(at::Tensor bias);
+  /// Lays the weight out for its kernel now rather than at the first forward pass.
+  void prepare() const;
+  /// prepare(), and gives up the stored weight if the kernel has a copy of its own from which rows() are read: from
+  /// here on weight() is without_numbers(). For models that are run and never changed or saved.
+  void run_only();
   void set_op(std::unique_ptr<LinearOp> op);
   /// Whether a method's op computes this layer instead of the storage's own kernel.
   bool has_op() const { return op_ != nullptr; }
@@ -77,8 +86,10 @@ class Linear {
   at::Tensor dense_weight() const;
 
  private:
+  friend class LinearGroup;  // lays members out as one, so that none needs its own numbers
   struct Kernel;
   const Kernel& kernel() const;
+  void give_up_numbers() { weight_ = std::make_shared<const Storage>(without_numbers(*weight_)); }
   void run(StepContext& step, Activation& x, float* y, int64_t y_stride, bool add) const;
 
   int64_t outputs_ = 0, inputs_ = 0;

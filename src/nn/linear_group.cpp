@@ -84,6 +84,17 @@ const LinearGroup::Stack* LinearGroup::stacked(std::span<const Linear* const> me
   return stack.usable.load(std::memory_order_relaxed) ? &stack : nullptr;
 }
 
+void LinearGroup::run_only(std::span<Linear* const> members) {
+  if (stacked(std::vector<const Linear*>(members.begin(), members.end())) == nullptr) {
+    for (Linear* member : members) member->run_only();
+    return;
+  }
+  for (size_t i = 0; i < members.size(); ++i) {
+    members[i]->give_up_numbers();
+    stack_->made_from[i] = members[i]->shared_weight();
+  }
+}
+
 std::optional<Activation> LinearGroup::gated(StepContext& step, std::span<const Linear* const> members, Activation& x,
                                              kernels::GatedActivation activation) const {
   const Stack* stack = step.observer == nullptr ? stacked(members) : nullptr;

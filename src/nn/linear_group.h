@@ -25,6 +25,9 @@ class LinearGroup {
   /// not how they run.
   std::optional<Activation> gated(StepContext& step, std::span<const Linear* const> members, Activation& x,
                                   kernels::GatedActivation activation) const;
+  /// Stacks the weights now; members give theirs up (Linear::run_only). Where they cannot be stacked each is prepared
+  /// alone.
+  void run_only(std::span<Linear* const> members);
 
  private:
   struct Stack;

@@ -2,7 +2,9 @@
 #include "numerics/interleaved.h"
 
 #include <algorithm>
+#include <cstring>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "base/error.h"
@@ -50,17 +52,61 @@ Place place(const Plane& plane, int64_t element) {
   return {plane.begin + four % plane.bits * kLine + element % 4, static_cast<int>(four / plane.bits) * plane.bits};
 }
 
-/// Calls body(code, byte, shift) for every element: code is a reference into the row's codes.
-template <class Bytes, class Body>
-void walk_row(ElementType type, const Plane& plane, int64_t n, int64_t k, Bytes* interleaved, std::span<uint8_t> codes,
-              Body body) {
-  Bytes* first = interleaved + n / kTileRows * units_of(k) * unit_bytes(type) + n % kTileRows * 4;
-  Place places[kUnitLength];
-  for (int64_t e = 0; e < kUnitLength; ++e) places[e] = place(plane, e);
-  for (int64_t u = 0; u < units_of(k); ++u, first += unit_bytes(type)) {
-    const int64_t count = std::min(kUnitLength, k - u * kUnitLength);
-    for (int64_t e = 0; e < count; ++e) body(codes[u * kUnitLength + e], first[places[e].byte], places[e].shift);
+uint32_t load_four(const uint8_t* from) {
+  uint32_t four;
+  std::memcpy(&four, from, sizeof four);
+  return four;
+}
+
+void store_four(uint8_t* to, uint32_t four) { std::memcpy(to, &four, sizeof four); }
+
+/// Calls body(std::integral_constant<int, plane.bits>).
+template <class Body>
+void with_bits(const Plane& plane, const Body& body) {
+  switch (plane.bits) {
+    case 8:
+      return body(std::integral_constant<int, 8>());
+    case 4:
+      return body(std::integral_constant<int, 4>());
+    case 2:
+      return body(std::integral_constant<int, 2>());
+    default:
+      return body(std::integral_constant<int, 1>());
   }
+}
+
+/// The lowest bits of each byte of a four.
+template <int kBits>
+constexpr uint32_t kLowBits = ((1u << kBits) - 1) * 0x01010101u;
+
+/// A unit's codes into its row, all bytes of it: four codes at a time.
+void write_unit(const Plane& plane, const uint8_t* codes, uint8_t* row) {
+  with_bits(plane, [&](auto bits) {
+    for (int64_t line = 0; line < bits; ++line) {
+      uint32_t four = 0;
+      for (int shift = 0; shift < 8; shift += bits)
+        four |= (load_four(codes + 4 * (shift + line)) >> plane.from & kLowBits<bits>) << shift;
+      store_four(row + plane.begin + line * kLine, four);
+    }
+  });
+}
+
+/// The inverse, added to codes whose bits of the plane are 0.
+void read_unit(const Plane& plane, const uint8_t* row, uint8_t* codes) {
+  with_bits(plane, [&](auto bits) {
+    for (int64_t line = 0; line < bits; ++line) {
+      const uint32_t four = load_four(row + plane.begin + line * kLine);
+      for (int shift = 0; shift < 8; shift += bits) {
+        uint8_t* to = codes + 4 * (shift + line);
+        store_four(to, load_four(to) | (four >> shift & kLowBits<bits>) << plane.from);
+      }
+    }
+  });
+}
+
+/// Byte 0 of row n in the first line of unit u.
+int64_t unit_offset(ElementType type, int64_t n, int64_t unit, int64_t units) {
+  return (n / kTileRows * units + unit) * unit_bytes(type) + n % kTileRows * 4;
 }
 
 /// A ternary code's place in a block of kTernaryUnits: one of 8 numbers of five bits a byte, and its digit there.
@@ -104,6 +150,7 @@ int64_t ternary_offset(int64_t n, int64_t unit, int64_t units) {
 
 void interleave_ternary(int64_t n, int64_t k, const uint8_t* rows, uint8_t* interleaved) {
   const int64_t units = units_of(k), block = kTernaryUnits * kUnitLength;
+  std::fill_n(interleaved, interleaved_bytes(ElementType::Ternary, n, k), uint8_t{0});
   std::vector<uint8_t> codes(static_cast<size_t>(k));
   for (int64_t row = 0; row < n; ++row) {
     unpack_codes(ElementType::Ternary, rows + row * row_bytes(ElementType::Ternary, k), codes);
@@ -130,49 +177,46 @@ int ternary_code(int64_t k_total, const uint8_t* interleaved, int64_t n, int64_t
 }  // namespace
 
 void interleave(ElementType type, int64_t n, int64_t k, const uint8_t* rows, uint8_t* interleaved) {
-  std::fill_n(interleaved, interleaved_bytes(type, n, k), uint8_t{0});
   if (type == ElementType::Ternary) return interleave_ternary(n, k, rows, interleaved);
+  const int64_t units = units_of(k);
+  std::fill(interleaved + n / kTileRows * tile_bytes(type, units), interleaved + interleaved_bytes(type, n, k),
+            uint8_t{0});  // rows past n; all others are written whole
   const std::span<const Plane> planes = planes_of(type);
   const uint8_t offset = type == ElementType::Int8 ? 128 : 0;
-  std::vector<uint8_t> codes(static_cast<size_t>(k));
+  std::vector<uint8_t> codes(static_cast<size_t>(units * kUnitLength));
   for (int64_t row = 0; row < n; ++row) {
-    unpack_codes(type, rows + row * row_bytes(type, k), codes);
+    const auto present = std::span(codes).first(static_cast<size_t>(k));
+    unpack_codes(type, rows + row * row_bytes(type, k), present);
+    for (uint8_t& code : present) code = static_cast<uint8_t>(code + offset);
     for (const Plane& plane : planes)
-      walk_row(type, plane, row, k, interleaved, codes,
-               [offset, from = plane.from, mask = (1 << plane.bits) - 1](uint8_t code, uint8_t& byte, int shift) {
-                 const int part = static_cast<uint8_t>(code + offset) >> from & mask;
-                 byte = static_cast<uint8_t>(byte | part << shift);
-               });
+      for (int64_t u = 0; u < units; ++u)
+        write_unit(plane, codes.data() + u * kUnitLength, interleaved + unit_offset(type, row, u, units));
   }
 }
 
-void deinterleave(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* rows) {
-  const bool ternary = type == ElementType::Ternary;
-  const std::span<const Plane> planes = ternary ? std::span<const Plane>() : planes_of(type);
-  const uint8_t offset = type == ElementType::Int8 ? 128 : 0;
-  std::vector<uint8_t> codes(static_cast<size_t>(k));
-  for (int64_t row = 0; row < n; ++row) {
-    if (ternary) {
-      for (int64_t i = 0; i < k; ++i)
-        codes[static_cast<size_t>(i)] = static_cast<uint8_t>(ternary_code(k, interleaved, row, i));
-      pack_codes(type, codes, rows + row * row_bytes(type, k));
-      continue;
-    }
-    std::fill(codes.begin(), codes.end(), uint8_t{0});
-    for (const Plane& plane : planes)
-      walk_row(type, plane, row, k, interleaved, codes,
-               [from = plane.from, mask = (1 << plane.bits) - 1](uint8_t& code, uint8_t byte, int shift) {
-                 code = static_cast<uint8_t>(code | (byte >> shift & mask) << from);
-               });
-    for (uint8_t& code : codes) code = static_cast<uint8_t>(code - offset);
-    pack_codes(type, codes, rows + row * row_bytes(type, k));
+void deinterleave_row(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* row) {
+  const int64_t units = units_of(k);
+  std::vector<uint8_t> codes(static_cast<size_t>(units * kUnitLength));
+  if (type == ElementType::Ternary) {
+    for (int64_t i = 0; i < k; ++i)
+      codes[static_cast<size_t>(i)] = static_cast<uint8_t>(ternary_code(k, interleaved, n, i));
+  } else {
+    for (const Plane& plane : planes_of(type))
+      for (int64_t u = 0; u < units; ++u)
+        read_unit(plane, interleaved + unit_offset(type, n, u, units), codes.data() + u * kUnitLength);
   }
+  if (type == ElementType::Int8)
+    for (uint8_t& code : codes) code = static_cast<uint8_t>(code - 128);
+  pack_codes(type, std::span(codes).first(static_cast<size_t>(k)), row);
+}
+
+void deinterleave(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* rows) {
+  for (int64_t row = 0; row < n; ++row) deinterleave_row(type, row, k, interleaved, rows + row * row_bytes(type, k));
 }
 
 int interleaved_code(ElementType type, int64_t k_total, const uint8_t* interleaved, int64_t n, int64_t k) {
   if (type == ElementType::Ternary) return ternary_code(k_total, interleaved, n, k);
-  const int64_t unit = n / kTileRows * units_of(k_total) + k / kUnitLength;
-  const uint8_t* first = interleaved + unit * unit_bytes(type) + n % kTileRows * 4;
+  const uint8_t* first = interleaved + unit_offset(type, n, k / kUnitLength, units_of(k_total));
   int code = 0;
   for (const Plane& plane : planes_of(type)) {
     const Place at = place(plane, k % kUnitLength);

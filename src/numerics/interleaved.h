@@ -53,6 +53,8 @@ constexpr int64_t interleaved_bytes(ElementType type, int64_t n, int64_t k) {
 void interleave(ElementType type, int64_t n, int64_t k, const uint8_t* rows, uint8_t* interleaved);
 /// The exact inverse.
 void deinterleave(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* rows);
+/// Row n of it alone, row_bytes(type, K) bytes.
+void deinterleave_row(ElementType type, int64_t n, int64_t k, const uint8_t* interleaved, uint8_t* row);
 
 /// The stored code (0..255, 0..15, 0..7, 0..3 or 0..2) of row n, element k.
 int interleaved_code(ElementType type, int64_t k_total, const uint8_t* interleaved, int64_t n, int64_t k);
@@ -66,6 +68,13 @@ void interleave_groups(int64_t n, int64_t groups, const T* rows, T* interleaved)
         const int64_t row = t * kTileRows + r;
         *interleaved++ = row < n ? rows[row * groups + g] : T{};
       }
+}
+
+/// Row n of the inverse: [groups].
+template <class T>
+void deinterleave_groups_row(int64_t n, int64_t groups, const T* interleaved, T* row) {
+  interleaved += n / kTileRows * groups * kTileRows + n % kTileRows;
+  for (int64_t g = 0; g < groups; ++g) row[g] = interleaved[g * kTileRows];
 }
 
 }  // namespace halftone

@@ -125,7 +125,7 @@ PackedWeight::PackedWeight(std::span<const Storage* const> parts) {
 }
 
 void PackedWeight::stack_quantized(std::span<const Storage* const> parts) {
-  const QuantScheme& scheme = quantized(*parts.front()).scheme;
+  const QuantScheme& scheme = scheme_.emplace(quantized(*parts.front()).scheme);
   const int64_t tiles = tiles_of(problem_.n);
   const bool super = scheme.granularity == Granularity::SuperGroup;
   using Q = QuantizedStorage;
@@ -139,6 +139,31 @@ void PackedWeight::stack_quantized(std::span<const Storage* const> parts) {
   if (scheme.minimums) mins_ = stack_groups<uint16_t>(members(parts, &Q::mins), tiles);
   if (scheme.minimums && super) group_mins_ = stack_groups<uint8_t>(members(parts, &Q::group_mins), tiles);
   if (scheme.zero_points) zeros_ = stack_groups<uint8_t>(members(parts, &Q::zeros), tiles);
+}
+
+QuantizedStorage PackedWeight::rows(std::span<const int32_t> ids) const {
+  if (!scheme_) throw Unsupported("rows of weights in this format cannot be read back from their packed form");
+  const int64_t k = problem_.k;
+  QuantizedStorage out{.scheme = *scheme_, .rows = static_cast<int64_t>(ids.size()), .columns = k};
+  for (const int32_t id : ids)
+    if (id < 0 || id >= problem_.n) throw InvalidArgument("row {} is outside a matrix of {} rows", id, problem_.n);
+  out.codes = at::empty({out.rows, row_bytes(scheme_->element, k)}, at::kByte);
+  for (int64_t i = 0; i < out.rows; ++i)
+    deinterleave_row(scheme_->element, ids[static_cast<size_t>(i)], k, view_.codes,
+                     out.codes.data_ptr<uint8_t>() + i * out.codes.size(1));
+  const auto picked = [&]<class T>(const at::Tensor& from, T) {
+    at::Tensor to = at::empty({out.rows, from.size(1)}, from.options());
+    for (int64_t i = 0; i < out.rows; ++i)
+      deinterleave_groups_row(ids[static_cast<size_t>(i)], to.size(1), static_cast<const T*>(from.const_data_ptr()),
+                              static_cast<T*>(to.mutable_data_ptr()) + i * to.size(1));
+    return to;
+  };
+  out.scales = scales_.defined() ? picked(scales_, uint16_t{}) : picked(row_scales_, 0.0f).to(at::kHalf);
+  if (group_scales_.defined()) out.group_scales = picked(group_scales_, uint8_t{});
+  if (zeros_.defined()) out.zeros = picked(zeros_, uint8_t{});
+  if (mins_.defined()) out.mins = picked(mins_, uint16_t{});
+  if (group_mins_.defined()) out.group_mins = picked(group_mins_, uint8_t{});
+  return out;
 }
 
 void PackedWeight::stack_listed(std::span<const Storage* const> parts) {

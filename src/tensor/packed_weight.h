@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <span>
 
 #include "kernels/api/packed_gemm.h"
@@ -26,11 +27,15 @@ class PackedWeight {
   /// Key and view for the table; `m` and `activations` are filled in by the caller.
   const kernels::PackedGemmProblem& problem() const { return problem_; }
   const kernels::PackedWeightView& view() const { return view_; }
+  /// Rows `ids` of a quantised weight that is not stacked, as they were stored: [ids.size(), K]. Throws InvalidArgument
+  /// for an id outside [0, N) and Unsupported for a format of why_not_listed.
+  QuantizedStorage rows(std::span<const int32_t> ids) const;
 
  private:
   void stack_quantized(std::span<const Storage* const> parts);
   void stack_listed(std::span<const Storage* const> parts);
 
+  std::optional<QuantScheme> scheme_;  ///< none for formats
   at::Tensor values_, codes_, scales_, row_scales_, group_scales_, zeros_, mins_, group_mins_;
   kernels::PackedGemmProblem problem_;
   kernels::PackedWeightView view_;

@@ -119,6 +119,13 @@ class RowReader {
   std::vector<uint8_t> codes_;
 };
 
+/// For what reads numbers outside validate().
+void require_numbers(const Storage& storage) {
+  if (!has_numbers(storage))
+    throw InvalidArgument("{} weights were given up: their model was loaded to be run only; load it again without that",
+                          describe(storage));
+}
+
 }  // namespace
 
 int64_t rows_of(const Storage& storage) {
@@ -136,6 +143,7 @@ int64_t columns_of(const Storage& storage) {
 }
 
 int64_t bytes_of(const Storage& storage) {
+  require_numbers(storage);
   return std::visit(Overloaded{[](const DenseStorage& s) { return static_cast<int64_t>(s.values.nbytes()); },
                                [](const QuantizedStorage& s) {
                                  int64_t bytes = static_cast<int64_t>(s.codes.nbytes() + s.scales.nbytes());
@@ -156,7 +164,23 @@ std::string describe(const Storage& storage) {
                     storage);
 }
 
+bool has_numbers(const Storage& storage) {
+  return std::visit(
+      Overloaded{[](const QuantizedStorage& s) { return s.codes.defined(); },
+                 [](const FormatStorage& s) { return s.codes.defined(); }, [](const auto&) { return true; }},
+      storage);
+}
+
+Storage without_numbers(const Storage& storage) {
+  if (const auto* q = std::get_if<QuantizedStorage>(&storage))
+    return QuantizedStorage{.scheme = q->scheme, .rows = q->rows, .columns = q->columns};
+  if (const auto* f = std::get_if<FormatStorage>(&storage))
+    return FormatStorage{.format = f->format, .rows = f->rows, .columns = f->columns};
+  return storage;
+}
+
 void validate(const Storage& storage) {
+  require_numbers(storage);
   if (const auto* dense = std::get_if<DenseStorage>(&storage)) {
     if (!dense->values.defined() || dense->values.dim() != 2 || !dense->values.is_contiguous())
       throw InvalidArgument("a dense storage must be a contiguous matrix");
@@ -195,6 +219,7 @@ Storage make_dense(const at::Tensor& weight, ElementType type) {
 }
 
 at::Tensor dequantize(const Storage& storage) {
+  require_numbers(storage);
   if (const auto* dense = std::get_if<DenseStorage>(&storage)) return dense->values.to(at::kFloat);
   at::Tensor out = at::empty({rows_of(storage), columns_of(storage)}, at::kFloat);
   RowReader reader(storage);
@@ -203,12 +228,12 @@ at::Tensor dequantize(const Storage& storage) {
 }
 
 at::Tensor dequantize_rows(const Storage& storage, std::span<const int32_t> ids) {
+  require_numbers(storage);
   const int64_t rows = rows_of(storage), columns = columns_of(storage);
   at::Tensor out = at::empty({static_cast<int64_t>(ids.size()), columns}, at::kFloat);
   RowReader reader(storage);
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= rows)
-      throw InvalidArgument("token id {} is outside the vocabulary of {} tokens", ids[i], rows);
+    if (ids[i] < 0 || ids[i] >= rows) throw InvalidArgument("row {} is outside a matrix of {} rows", ids[i], rows);
     if (const auto* dense = std::get_if<DenseStorage>(&storage))
       out.select(0, static_cast<int64_t>(i)).copy_(dense->values.select(0, ids[i]));
     else

@@ -67,6 +67,10 @@ int64_t bytes_of(const Storage& storage);
 std::string describe(const Storage& storage);
 /// Throws InvalidArgument when a tensor's shape or dtype contradicts the scheme, naming it.
 void validate(const Storage& storage);
+/// What is left of a quantised or formatted storage whose numbers a kernel keeps in a layout of its own: describe(),
+/// rows_of(), columns_of() and keys of kernels stay what they were; whatever needs the numbers throws InvalidArgument.
+Storage without_numbers(const Storage& storage);
+bool has_numbers(const Storage& storage);
 
 /// Dense storage of `weight` [N, K] in `type` (Float32, Float16 or BFloat16). Throws NumericError when a weight is not
 /// finite in f16.

@@ -185,6 +185,60 @@ TEST_F(StoredWeights, ActivationsFollowTheStorage) {
   }
 }
 
+at::Tensor logits_of(ExecContext& exec, const LanguageModel& model) {
+  nn::StepContext step{exec};
+  nn::KvStore cache(model.decoder.config().kv_shape(), ElementType::Float32, 8);
+  const std::vector<int32_t> tokens = {256, 70, 111, 120, 32, 0, 255};
+  return model.decoder.forward(step, tokens, cache, nn::Logits::All);
+}
+
+TEST_F(StoredWeights, RunOnlyModelsGiveTheSameBitsAndGiveTheirNumbersUp) {
+  OwnedExecContext exec(2);
+  const auto q4_0 = [](std::string_view) { return GgufType::Q4_0; };
+  const auto mxfp4 = [](std::string_view) { return GgufType::MXFP4; };
+  for (const auto& [type_of, untied, shape] :
+       {std::tuple(TinyGguf::TypeOf(mixed_k), true, kWideShape), std::tuple(TinyGguf::TypeOf(mixed), true, kShape),
+        std::tuple(TinyGguf::TypeOf(q4_0), false, kShape), std::tuple(TinyGguf::TypeOf(mxfp4), false, kShape)}) {
+    const fs::path source = write(type_of, untied, shape);
+    const LanguageModel whole = load_language_model(source);
+    EXPECT_EQ(whole.decoder.tied(), !untied);
+    const fs::path artifact = folder_ / "run.halftone", again = folder_ / "again.halftone";
+    save_artifact(whole, Json::object(), artifact);
+    for (const auto& path : {source, artifact}) {
+      LanguageModel running = load_language_model(path, {.pool = &exec.get().pool, .run_only = true});
+      expect_same_bits(logits_of(exec.get(), running), logits_of(exec.get(), whole), path.string());
+      int given_up = 0;
+      for_each_linear(running.decoder, [&](const nn::Linear& linear) {
+        const bool packed = linear.activations() != nn::ActivationFormat::Float32;
+        const bool held = !packed || (linear.site() == "lm_head" && running.decoder.tied() &&
+                                      std::holds_alternative<FormatStorage>(linear.weight()));
+        EXPECT_NE(describe(linear.weight()), "") << linear.site();
+        if (held) {
+          EXPECT_NO_THROW(dequantize(linear.weight())) << linear.site();
+        } else {
+          EXPECT_THROW(dequantize(linear.weight()), InvalidArgument) << linear.site();
+          ++given_up;
+        }
+      });
+      EXPECT_GT(given_up, 0);
+      EXPECT_EQ(running.decoder.tied(), whole.decoder.tied());
+      EXPECT_THROW(save_artifact(running, Json::object(), again), InvalidArgument);
+      EXPECT_FALSE(fs::exists(again));
+    }
+  }
+}
+
+TEST(MakeBlocks, OfSeveralDamagedBlocksTheFirstIsNamed) {
+  OwnedExecContext exec(2);
+  for (ThreadPool* pool : {static_cast<ThreadPool*>(nullptr), &exec.get().pool}) try {
+      make_blocks(6, {.pool = pool},
+                  [](int64_t index) -> nn::DecoderBlock { throw IoError("block {} is damaged", index); });
+      FAIL() << "accepted";
+    } catch (const IoError& error) {
+      EXPECT_STREQ(error.what(), "block 0 is damaged");
+    }
+}
+
 TEST_F(StoredWeights, LogitsEqualThoseOfTheExpandedModel) {
   for (const bool wide : {false, true}) {
     const fs::path source = wide ? write(mixed_k, true, kWideShape) : write(mixed, true);
@@ -192,15 +246,9 @@ TEST_F(StoredWeights, LogitsEqualThoseOfTheExpandedModel) {
     const LanguageModel expanded = load_language_model(source, {Weights::Float32});
     EXPECT_LT(stored.decoder.weight_bytes(), expanded.decoder.weight_bytes());
     OwnedExecContext exec(2);
-    const auto logits = [&](const LanguageModel& model) {
-      nn::StepContext step{exec.get()};
-      nn::KvStore cache(model.decoder.config().kv_shape(), ElementType::Float32, 8);
-      const std::vector<int32_t> tokens = {256, 70, 111, 120, 32, 0, 255};
-      return model.decoder.forward(step, tokens, cache, nn::Logits::All);
-    };
     for_each_linear(stored.decoder, [](nn::Linear& linear) { linear.set_weight(linear.shared_weight()); });
     // With f32 activations the two differ by rounding alone: K <= 512 products a sum, three blocks.
-    const at::Tensor a = logits(stored), b = logits(expanded);
+    const at::Tensor a = logits_of(exec.get(), stored), b = logits_of(exec.get(), expanded);
     EXPECT_LE((a - b).abs().max().item<float>(), 1e-4f * b.abs().max().item<float>());
     EXPECT_FALSE(a.isnan().any().item<bool>());
   }

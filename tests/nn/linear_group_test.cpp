@@ -4,7 +4,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <gtest/gtest.h>
+
+#include <array>
 
 #include "base/error.h"
 #include "nn/testing/tiny_decoder.h"
@@ -97,6 +100,38 @@ TEST_F(LinearGroupTest, NoticesWhatChanged) {
   b = std::move(third);
   EXPECT_TRUE(can_stack(members));
   EXPECT_TRUE(equal(group, members)) << "another layer in its place";
+}
+
+TEST_F(LinearGroupTest, RunsOnWithoutItsMembersNumbers) {
+  const QuantScheme scheme = {ElementType::Int4, Granularity::Group, 32};
+  for (const int64_t outputs : {32, 17}) {  // rows that are stacked and rows that are not
+    LinearGroup group;
+    Linear a = layer(outputs, true), b = layer(16, false);
+    for (auto* linear : {&a, &b}) quantize(*linear, scheme, ActivationFormat::Int8PerToken);
+    const at::Tensor old = dequantize(b.weight());
+    const Arena::Frame frame(exec_.get().arena);
+    StepContext step{exec_.get()};
+    Activation x(exec_.get(), uniform_matrix(random_, kTokens, kInputs, 2.0f));
+    const auto outputs_of = [&] {
+      at::Tensor y = at::full({kTokens, outputs + 16}, NAN, at::kFloat);
+      group.forward_into(step, std::array<const Linear*, 2>{&a, &b}, x, y.data_ptr<float>());
+      return y;
+    };
+    const at::Tensor before = outputs_of();
+    group.run_only(std::array{&a, &b});
+    EXPECT_TRUE(outputs_of().equal(before)) << outputs;
+    EXPECT_EQ(describe(a.weight()), to_string(scheme));
+    EXPECT_EQ(a.outputs(), outputs);
+    EXPECT_THROW(dequantize(a.weight()), InvalidArgument);
+    EXPECT_THROW(bytes_of(b.weight()), InvalidArgument);
+    group.run_only(std::array{&a, &b});
+    EXPECT_TRUE(outputs_of().equal(before)) << outputs << ", asked twice";
+    b.set_weight(DenseStorage{old});  // one member anew: the others run alone, and a layer of a stack cannot
+    if (outputs == 32)
+      EXPECT_THROW(outputs_of(), InvalidArgument);
+    else
+      EXPECT_FALSE(outputs_of().isnan().any().item<bool>());
+  }
 }
 
 TEST_F(LinearGroupTest, RowsThatFillNoTileAreNotStacked) {

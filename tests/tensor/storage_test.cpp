@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "random_matrix.h"
+#include "tensor/packed_weight.h"
 #include "tensor/quantize.h"
 
 namespace halftone {
@@ -168,6 +169,26 @@ TEST_F(StorageTest, RowsAreRowsOfTheWhole) {
   const Storage dense = make_dense(random_matrix(7, 10, 3), ElementType::Float16);
   EXPECT_TRUE(same_bits(dequantize_rows(dense, ids)[1], dequantize(dense)[0]));
   for (const int32_t bad : {-1, 7}) EXPECT_THROW(dequantize_rows(dense, std::vector<int32_t>{bad}), InvalidArgument);
+}
+
+TEST_F(StorageTest, PackedWeightsGiveTheirRowsBack) {
+  constexpr int64_t kRows = 35, kColumns = 608;  // two tiles and three rows
+  const std::vector<int32_t> ids = {34, 0, 16, 15, 34};
+  std::vector<Storage> storages;
+  for (const auto& scheme : kSchemes) storages.emplace_back(quantized(scheme, kRows, kColumns));
+  for (const auto& scheme : kFileSchemes) storages.emplace_back(random_parts(scheme, kRows, kColumns));
+  int packed = 0;
+  for (const auto& q : storages) {
+    if (!why_not_packed(q).empty()) continue;
+    const Storage* part = &q;
+    const PackedWeight weight(std::span(&part, 1));
+    const QuantizedStorage rows = weight.rows(ids);
+    EXPECT_NO_THROW(validate(rows)) << describe(q);
+    EXPECT_TRUE(same_bits(dequantize(rows), dequantize_rows(q, ids))) << describe(q);
+    for (const int32_t bad : {-1, 35}) EXPECT_THROW(weight.rows(std::vector<int32_t>{bad}), InvalidArgument);
+    ++packed;
+  }
+  EXPECT_GE(packed, 14);
 }
 
 TEST_F(StorageTest, ValidationNamesTheTensor) {

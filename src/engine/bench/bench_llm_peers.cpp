@@ -133,7 +133,7 @@ std::vector<PeerTiming> bench_llm_peers(const fs::path& path, const PeerBenchReq
   for (const int threads : request.threads)
     const PinnedCores probe(threads);  // too many are refused now, not after an hour
 
-  const ModelHandle model = load_model(path);
+  const ModelHandle model = load_model(path, {.run_only = true});
   const ReadBandwidth memory(fs::file_size(path));
   Ours ours(model->decoder, request.seed);
   Progress progress("bench llm", static_cast<int64_t>(request.threads.size() * tasks.size()));

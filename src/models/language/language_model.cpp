@@ -27,7 +27,7 @@ LanguageModel load_gguf(const std::filesystem::path& path, LoadOptions options) 
           .file_bytes = static_cast<int64_t>(std::filesystem::file_size(path))};
 }
 
-LanguageModel load_hf(const std::filesystem::path& path) {
+LanguageModel load_hf(const std::filesystem::path& path, LoadOptions options) {
   const auto folder = std::filesystem::is_directory(path) ? path : path.parent_path();
   const auto parse = [](const std::filesystem::path& file) {
     try {
@@ -43,7 +43,7 @@ LanguageModel load_hf(const std::filesystem::path& path) {
   int64_t bytes = 0;
   for (const auto& file : files.files())
     for (const auto& tensor : file.tensors()) bytes += static_cast<int64_t>(tensor.bytes.size());
-  return {.decoder = build_decoder(decoder_config_from_hf(parse(folder / "config.json")), files),
+  return {.decoder = build_decoder(decoder_config_from_hf(parse(folder / "config.json")), files, options),
           .tokenizer = Tokenizer(tokenizer_spec_from_hf(read_text(folder / "tokenizer.json"),
                                                         optional_text(folder / "tokenizer_config.json"))),
           .name = stem_of(folder),
@@ -69,14 +69,14 @@ Json describe_decoder(const nn::Decoder& decoder, TensorBundle& bundle) {
   return json;
 }
 
-nn::Decoder decoder_from(const Json& json, const SafetensorsFile& file) {
+nn::Decoder decoder_from(const Json& json, const SafetensorsFile& file, const LoadOptions& options) {
   nn::DecoderConfig config = nn::decoder_config_from_json(json.at("config"));
   const Json& described = json.at("blocks");
   if (!described.is_array() || described.size() != config.layers.size())
     throw IoError("{}: {} blocks are described for {} layers", file.name(), described.size(), config.layers.size());
-  std::vector<nn::DecoderBlock> blocks;
-  for (size_t i = 0; i < described.size(); ++i)
-    blocks.push_back(load_block(static_cast<int64_t>(i), described[i], file));
+  auto blocks = make_blocks(static_cast<int64_t>(described.size()), options, [&](int64_t index) {
+    return load_block(index, described[static_cast<size_t>(index)], file);
+  });
   auto embedding = std::make_shared<const Storage>(load_storage("embedding", json.at("embedding"), file));
   auto head = json.at("tied").get<bool>()
                   ? embedding
@@ -94,15 +94,16 @@ nn::Decoder decoder_from(const Json& json, const SafetensorsFile& file) {
       throw IoError("{}: a rotation of size {} does not fit a width of {}", file.name(),
                     decoder.residual_rotation()->size(), decoder.config().width);
   }
+  if (options.run_only) decoder.run_only();
   return decoder;
 }
 
-LanguageModel load_artifact(const std::filesystem::path& path) {
+LanguageModel load_artifact(const std::filesystem::path& path, LoadOptions options) {
   const Artifact artifact = open_artifact(path);
   const TensorView& tokenizer = artifact.file.tensor(kTokenizerTensor);
   const std::string_view text(reinterpret_cast<const char*>(tokenizer.bytes.data()), tokenizer.bytes.size());
   try {
-    return {.decoder = decoder_from(artifact.document.at("decoder"), artifact.file),
+    return {.decoder = decoder_from(artifact.document.at("decoder"), artifact.file, options),
             .tokenizer = Tokenizer(tokenizer_spec_from_json(text)),
             .name = artifact.document.at("name").get<std::string>(),
             .source_kind = "artifact",
@@ -122,11 +123,11 @@ LanguageModel load_language_model(const std::filesystem::path& path, LoadOptions
     case ModelFileKind::Gguf:
       return load_gguf(path, options);
     case ModelFileKind::SafetensorsDirectory:
-      return load_hf(path);
+      return load_hf(path, options);
     case ModelFileKind::Artifact:
       break;
   }
-  return load_artifact(path);
+  return load_artifact(path, options);
 }
 
 void save_artifact(const LanguageModel& model, const Json& provenance, const std::filesystem::path& path) {

@@ -4,6 +4,10 @@
 #include <cstdint>
 #include <string_view>
 
+namespace halftone {
+class ThreadPool;
+}
+
 namespace halftone::models {
 
 /// What becomes of the quantised tensors of a GGUF file. Other files are read as they are either way.
@@ -19,6 +23,8 @@ Weights parse_weights(std::string_view name);
 
 struct LoadOptions {
   Weights weights = Weights::Stored;
+  ThreadPool* pool = nullptr;  ///< whose threads read layers side by side; null: the caller alone
+  bool run_only = false;       ///< nn::Decoder::run_only(), layer by layer as they are read
 };
 
 }  // namespace halftone::models

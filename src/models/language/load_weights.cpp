@@ -5,9 +5,11 @@
 #include <ATen/ops/empty.h>
 
 #include <cstring>
+#include <exception>
 #include <optional>
 
 #include "base/error.h"
+#include "base/thread_pool.h"
 #include "models/language/gguf_storage.h"
 #include "models/language/names.h"
 #include "models/language/storage_io.h"
@@ -168,10 +170,9 @@ nn::DecoderBlock build_block(const nn::DecoderConfig& c, const WeightSource& sou
   return block;
 }
 
-nn::Decoder build(nn::DecoderConfig config, const WeightSource& source) {
-  std::vector<nn::DecoderBlock> blocks;
-  for (int64_t i = 0; i < static_cast<int64_t>(config.layers.size()); ++i)
-    blocks.push_back(build_block(config, source, i));
+nn::Decoder build(nn::DecoderConfig config, const WeightSource& source, const LoadOptions& options) {
+  auto blocks = make_blocks(static_cast<int64_t>(config.layers.size()), options,
+                            [&](int64_t index) { return build_block(config, source, index); });
   auto embedding = std::make_shared<const Storage>(source.embedding());
   auto head = source.head();
   auto lm_head = head ? std::make_shared<const Storage>(std::move(*head)) : embedding;
@@ -180,22 +181,44 @@ nn::Decoder build(nn::DecoderConfig config, const WeightSource& source) {
   nn::Decoder decoder(std::move(config), std::move(embedding), std::move(blocks), std::move(norm), std::move(lm_head));
   if (head_activations != decoder.lm_head().activations())
     decoder.lm_head().set_weight(decoder.lm_head().shared_weight(), head_activations);
+  if (options.run_only) decoder.run_only();
   return decoder;
 }
 
 }  // namespace
+
+std::vector<nn::DecoderBlock> make_blocks(int64_t count, const LoadOptions& options,
+                                          const std::function<nn::DecoderBlock(int64_t)>& make) {
+  std::vector<std::optional<nn::DecoderBlock>> made(static_cast<size_t>(count));
+  std::vector<std::exception_ptr> errors(made.size());  // bodies of parallel_for must not throw
+  const auto make_some = [&](int64_t begin, int64_t end, int) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) try {
+        made[i].emplace(make(static_cast<int64_t>(i)));
+        if (options.run_only) made[i]->run_only();
+      } catch (...) {
+        errors[i] = std::current_exception();
+      }
+  };
+  options.pool != nullptr ? options.pool->parallel_for(count, 1, make_some) : make_some(0, count, 0);
+  std::vector<nn::DecoderBlock> blocks;
+  for (size_t i = 0; i < made.size(); ++i) {
+    if (errors[i]) std::rethrow_exception(errors[i]);
+    blocks.push_back(std::move(*made[i]));
+  }
+  return blocks;
+}
 
 nn::ActivationFormat activations_for(const Storage& storage) {
   return why_not_packed(storage).empty() ? nn::ActivationFormat::Int8PerGroup : nn::ActivationFormat::Float32;
 }
 
 nn::Decoder build_decoder(nn::DecoderConfig config, const GgufFile& file, LoadOptions options) {
-  return build(std::move(config), GgufSource(file, options));
+  return build(std::move(config), GgufSource(file, options), options);
 }
 
-nn::Decoder build_decoder(nn::DecoderConfig config, const SafetensorsModel& files) {
+nn::Decoder build_decoder(nn::DecoderConfig config, const SafetensorsModel& files, LoadOptions options) {
   const bool gemma = config.architecture == "gemma3";
-  return build(std::move(config), HfSource(files, gemma));
+  return build(std::move(config), HfSource(files, gemma), options);
 }
 
 }  // namespace halftone::models

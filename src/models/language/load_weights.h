@@ -1,6 +1,9 @@
 // Building a decoder from the tensors of a foreign file: GGUF or Hugging Face safetensors.
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "io/gguf/gguf.h"
 #include "io/safetensors/safetensors.h"
 #include "models/language/load_options.h"
@@ -15,6 +18,11 @@ nn::ActivationFormat activations_for(const Storage& storage);
 /// F16 and BF16 stay; of quantised types, storage_from_gguf says which do. Throws IoError for missing tensors or wrong
 /// shapes.
 nn::Decoder build_decoder(nn::DecoderConfig config, const GgufFile& file, LoadOptions options = {});
-nn::Decoder build_decoder(nn::DecoderConfig config, const SafetensorsModel& files);
+nn::Decoder build_decoder(nn::DecoderConfig config, const SafetensorsModel& files, LoadOptions options = {});
+
+/// What `make` gives for blocks 0 .. count - 1, made as `options` say. Of several exceptions the first block's is
+/// thrown.
+std::vector<nn::DecoderBlock> make_blocks(int64_t count, const LoadOptions& options,
+                                          const std::function<nn::DecoderBlock(int64_t)>& make);
 
 }  // namespace halftone::models

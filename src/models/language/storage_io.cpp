@@ -98,6 +98,9 @@ CodebookStorage load_codebook(const std::string& name, const Json& description, 
 }  // namespace
 
 void TensorBundle::add(const std::string& name, const at::Tensor& tensor) {
+  if (!tensor.defined())
+    throw InvalidArgument("tensor {} was given up: its model was loaded to be run only; load it again to save it",
+                          name);
   const at::Tensor kept = tensor.contiguous();
   for (const auto& [torch_type, type] : kTypes)
     if (torch_type == kept.scalar_type()) {
