@@ -25,10 +25,11 @@ void write_error(const std::string& text) {
 
 }  // namespace
 
-Progress::Progress(std::string title, int64_t total_steps)
+Progress::Progress(std::string title, int64_t total_steps, bool brief)
     : title_(std::move(title)),
       total_(total_steps),
       terminal_(::isatty(STDERR_FILENO) == 1),
+      brief_(brief),
       start_(std::chrono::steady_clock::now()),
       last_draw_(start_) {}
 
@@ -43,7 +44,7 @@ void Progress::update(int64_t done, std::string_view detail) {
   done_ = done;
   const auto now = std::chrono::steady_clock::now();
   const bool due = terminal_ ? now - last_draw_ >= kTerminalInterval : now - last_draw_ >= kPlainInterval;
-  if (!due && done_ < total_) return;
+  if (!due && (done_ < total_ || (brief_ && !drawn_))) return;
   last_draw_ = now;
   draw(detail);
 }

@@ -11,7 +11,8 @@ namespace halftone {
 /// Reports steps of known count. Quiet when `enabled` is false (set from --quiet by the CLI).
 class Progress {
  public:
-  Progress(std::string title, int64_t total_steps);
+  /// `brief` work ends without a word if it was done before anything was due to be shown.
+  Progress(std::string title, int64_t total_steps, bool brief = false);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -31,6 +32,7 @@ class Progress {
   int64_t total_;
   int64_t done_ = 0;
   bool terminal_;
+  bool brief_;
   bool drawn_ = false;
   bool finished_ = false;
   std::chrono::steady_clock::time_point start_;

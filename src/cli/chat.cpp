@@ -9,7 +9,6 @@
 #include "cli/sampling_options.h"
 #include "engine/generate/generate.h"
 #include "engine/generate/prompt.h"
-#include "engine/model.h"
 
 namespace halftone::cli {
 namespace {
@@ -82,10 +81,7 @@ void take_turn(Conversation& conversation, const std::string& line, bool termina
 int run(const CommonOptions& common, const Options& options) {
   catch_interrupts();
   OwnedExecContext exec(common.threads);
-  exec.get().products = options.generate.products();
-  const auto model = engine::load_model(
-      options.model, {.weights = options.generate.weights, .pool = &exec.get().pool, .run_only = true});
-  warn_if_slow(common, exec.get(), *model);
+  const auto model = load_to_run(common, exec.get(), options.model, options.generate);
   Conversation conversation(exec.get(), *model, options.generate, common.json);
   const bool terminal = isatty(STDIN_FILENO) == 1 && !common.quiet;
   if (terminal)

@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "cli/sampling_options.h"
 #include "engine/generate/prompt.h"
-#include "engine/model.h"
 
 namespace halftone::cli {
 namespace {
@@ -54,10 +53,7 @@ Json to_json(const engine::GenerateResult& result) {
 int run(const CommonOptions& common, const Options& options) {
   catch_interrupts();
   OwnedExecContext exec(common.threads);
-  exec.get().products = options.generate.products();
-  const auto model = engine::load_model(
-      options.model, {.weights = options.generate.weights, .pool = &exec.get().pool, .run_only = true});
-  warn_if_slow(common, exec.get(), *model);
+  const auto model = load_to_run(common, exec.get(), options.model, options.generate);
   engine::GenerateRequest request = make_request(options.generate);
   request.prompt = prompt_ids(*model, options);
   const bool stream = options.stream && !common.json;

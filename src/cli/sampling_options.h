@@ -41,6 +41,15 @@ inline void add_generate_options(CLI::App& command, GenerateOptions& options) {
                    "machines with AMX, and always give full precision with --weights f32");
 }
 
+/// The model at `path`, loaded to be run only; warns of slow layers, and sets what `exec` may round.
+inline engine::ModelHandle load_to_run(const CommonOptions& common, ExecContext& exec, const std::string& path,
+                                       const GenerateOptions& options) {
+  exec.products = options.products();
+  auto model = engine::load_model(path, {.weights = options.weights, .pool = &exec.pool, .run_only = true});
+  warn_if_slow(common, exec, *model);
+  return model;
+}
+
 inline engine::GenerateRequest make_request(const GenerateOptions& options) {
   return {.prompt = {},
           .max_tokens = options.max_tokens,

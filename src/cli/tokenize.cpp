@@ -15,8 +15,8 @@ struct Options {
 
 int run(const CommonOptions& common, const Options& options) {
   const std::string text = options.text == "-" ? read_text("-") : options.text;
-  const auto model = engine::load_model(options.model);
-  const auto pieces = engine::tokenize(*model, text, {.add_bos = !options.no_bos, .parse_special = !options.plain});
+  const auto tokenizer = engine::load_tokenizer(options.model);
+  const auto pieces = engine::tokenize(*tokenizer, text, {.add_bos = !options.no_bos, .parse_special = !options.plain});
   if (common.json) {
     Json json = {{"tokens", Json::array()}, {"pieces", Json::array()}, {"count", pieces.size()}};
     for (const auto& piece : pieces) {

@@ -97,20 +97,6 @@ const uint16_t* Activation::bf16() {
 
 namespace {
 
-/// Calls compute(y, stride), and adds the result to the output where that is asked for.
-template <class Compute>
-void store_or_add(ExecContext& exec, int64_t rows, int64_t n, const LinearOutput& out, Compute&& compute) {
-  if (!out.add) return compute(out.y, out.stride);
-  const Arena::Frame frame(exec.arena);
-  auto* sum = exec.arena.take<float>(rows * n);
-  compute(sum, n);
-  const int64_t grain = std::max<int64_t>(1, kInlineElements / n);
-  exec.pool.parallel_for(rows, grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; ++r)
-      for (int64_t i = 0; i < n; ++i) out.y[r * out.stride + i] += sum[r * n + i];
-  });
-}
-
 kernels::PackedGemmProblem problem_of(const PackedWeight& weight, kernels::ActivationScales scales, int64_t rows) {
   kernels::PackedGemmProblem problem = weight.problem();
   problem.m = rows, problem.activations = scales;
@@ -124,8 +110,17 @@ void linear_into(ExecContext& exec, Activation& x, const PreparedWeight& weight,
   problem.m = x.rows();
   expect_inputs(x, problem.k);
   const kernels::ActivationView input = x.float32();
-  store_or_add(exec, x.rows(), problem.n, out, [&](float* y, int64_t stride) {
+  const auto multiply = [&](float* y, int64_t stride) {
     kernels::gemm(exec, problem, {.x = input, .w = weight.view(), .bias = out.bias, .y = y, .y_stride = stride});
+  };
+  if (!out.add) return multiply(out.y, out.stride);
+  const int64_t n = problem.n;
+  const Arena::Frame frame(exec.arena);
+  auto* sum = exec.arena.take<float>(x.rows() * n);
+  multiply(sum, n);
+  exec.pool.parallel_for(x.rows(), std::max<int64_t>(1, kInlineElements / n), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r)
+      for (int64_t i = 0; i < n; ++i) out.y[r * out.stride + i] += sum[r * n + i];
   });
 }
 

@@ -47,6 +47,18 @@ TEST(Progress, EndingTwiceOrRunningOverPrintsNoMore) {
   EXPECT_THAT(text, testing::MatchesRegex("layers: 3/3 [0-9]+s\n"));
 }
 
+TEST(Progress, BriefWorkEndsWithoutAWord) {
+  const auto steps = [](bool brief) {
+    return captured([brief] {
+      Progress progress("load", 2, brief);
+      progress.update(1);
+      progress.update(2);
+    });
+  };
+  EXPECT_EQ(steps(true), "");
+  EXPECT_NE(steps(false), "");
+}
+
 TEST(Progress, NothingWithoutStepsOrWhenDisabled) {
   EXPECT_EQ(captured([] { Progress("empty", 0).update(0); }), "");
   EXPECT_EQ(captured([] { Progress("abandoned", 5).update(1); }), "");

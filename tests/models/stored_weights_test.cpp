@@ -228,6 +228,16 @@ TEST_F(StoredWeights, RunOnlyModelsGiveTheSameBitsAndGiveTheirNumbersUp) {
   }
 }
 
+TEST_F(StoredWeights, TokenizersLoadWithoutTheirModel) {
+  const fs::path source = write(mixed), artifact = folder_ / "whole.halftone";
+  const LanguageModel model = load_language_model(source);
+  save_artifact(model, Json::object(), artifact);
+  const Json wanted = tokenizer_spec_to_json(model.tokenizer.spec());
+  for (const auto& path : {source, artifact})
+    EXPECT_EQ(tokenizer_spec_to_json(load_tokenizer(path).spec()), wanted) << path;
+  EXPECT_THROW(load_tokenizer(folder_ / "absent.gguf"), IoError);
+}
+
 TEST(MakeBlocks, OfSeveralDamagedBlocksTheFirstIsNamed) {
   OwnedExecContext exec(2);
   for (ThreadPool* pool : {static_cast<ThreadPool*>(nullptr), &exec.get().pool}) try {

@@ -104,11 +104,11 @@ std::vector<int32_t> encode_chat(const models::LanguageModel& model, const std::
   return ids;
 }
 
-std::vector<TokenPiece> tokenize(const models::LanguageModel& model, std::string_view text, TokenizeOptions options) {
+std::vector<TokenPiece> tokenize(const Tokenizer& tokenizer, std::string_view text, TokenizeOptions options) {
   std::vector<TokenPiece> pieces;
   for (const int32_t id :
-       model.tokenizer.encode(text, {.add_special = options.add_bos, .parse_special = options.parse_special}))
-    pieces.push_back({id, model.tokenizer.token_text(id)});
+       tokenizer.encode(text, {.add_special = options.add_bos, .parse_special = options.parse_special}))
+    pieces.push_back({id, tokenizer.token_text(id)});
   return pieces;
 }
 

@@ -8,6 +8,10 @@
 
 #include "io/chat_template.h"
 
+namespace halftone {
+class Tokenizer;
+}
+
 namespace halftone::models {
 struct LanguageModel;
 }
@@ -37,7 +41,7 @@ struct TokenPiece {
 };
 
 /// Ids and bytes of the tokens of `text`.
-std::vector<TokenPiece> tokenize(const models::LanguageModel& model, std::string_view text, TokenizeOptions options);
+std::vector<TokenPiece> tokenize(const Tokenizer& tokenizer, std::string_view text, TokenizeOptions options);
 
 /// `bytes` in quotes, with control characters and bytes that are no whole characters as \xHH.
 std::string quote_piece(std::string_view bytes);

@@ -18,6 +18,25 @@ std::string stem_of(const std::filesystem::path& path) {
   return path.filename().empty() ? path.parent_path().filename().string() : path.stem().string();
 }
 
+Json parse_json(const std::filesystem::path& file) {
+  try {
+    return Json::parse(read_text(file));
+  } catch (const Json::exception& problem) {
+    throw IoError("{} is not JSON: {}", file.string(), problem.what());
+  }
+}
+
+Tokenizer hf_tokenizer(const std::filesystem::path& folder) {
+  const auto config = folder / "tokenizer_config.json";
+  return Tokenizer(tokenizer_spec_from_hf(read_text(folder / "tokenizer.json"),
+                                          std::filesystem::exists(config) ? read_text(config) : std::string()));
+}
+
+/// The folder of a Hugging Face model, named itself or by a file in it.
+std::filesystem::path hf_folder(const std::filesystem::path& path) {
+  return std::filesystem::is_directory(path) ? path : path.parent_path();
+}
+
 LanguageModel load_gguf(const std::filesystem::path& path, LoadOptions options) {
   const GgufFile file = GgufFile::open(path);
   return {.decoder = build_decoder(decoder_config_from_gguf(file), file, options),
@@ -28,24 +47,13 @@ LanguageModel load_gguf(const std::filesystem::path& path, LoadOptions options) 
 }
 
 LanguageModel load_hf(const std::filesystem::path& path, LoadOptions options) {
-  const auto folder = std::filesystem::is_directory(path) ? path : path.parent_path();
-  const auto parse = [](const std::filesystem::path& file) {
-    try {
-      return Json::parse(read_text(file));
-    } catch (const Json::exception& problem) {
-      throw IoError("{} is not JSON: {}", file.string(), problem.what());
-    }
-  };
+  const auto folder = hf_folder(path);
   const SafetensorsModel files = SafetensorsModel::open(path);
-  const auto optional_text = [](const std::filesystem::path& file) {
-    return std::filesystem::exists(file) ? read_text(file) : std::string();
-  };
   int64_t bytes = 0;
   for (const auto& file : files.files())
     for (const auto& tensor : file.tensors()) bytes += static_cast<int64_t>(tensor.bytes.size());
-  return {.decoder = build_decoder(decoder_config_from_hf(parse(folder / "config.json")), files, options),
-          .tokenizer = Tokenizer(tokenizer_spec_from_hf(read_text(folder / "tokenizer.json"),
-                                                        optional_text(folder / "tokenizer_config.json"))),
+  return {.decoder = build_decoder(decoder_config_from_hf(parse_json(folder / "config.json")), files, options),
+          .tokenizer = hf_tokenizer(folder),
           .name = stem_of(folder),
           .source_kind = "safetensors",
           .file_bytes = bytes};
@@ -98,22 +106,34 @@ nn::Decoder decoder_from(const Json& json, const SafetensorsFile& file, const Lo
   return decoder;
 }
 
-LanguageModel load_artifact(const std::filesystem::path& path, LoadOptions options) {
-  const Artifact artifact = open_artifact(path);
+Tokenizer artifact_tokenizer(const Artifact& artifact) {
   const TensorView& tokenizer = artifact.file.tensor(kTokenizerTensor);
-  const std::string_view text(reinterpret_cast<const char*>(tokenizer.bytes.data()), tokenizer.bytes.size());
+  return Tokenizer(
+      tokenizer_spec_from_json({reinterpret_cast<const char*>(tokenizer.bytes.data()), tokenizer.bytes.size()}));
+}
+
+/// What `read` makes of an artifact; what it cannot make sense of is damage to the file.
+template <class Read>
+auto read_artifact(const std::filesystem::path& path, const Read& read) {
+  const Artifact artifact = open_artifact(path);
   try {
-    return {.decoder = decoder_from(artifact.document.at("decoder"), artifact.file, options),
-            .tokenizer = Tokenizer(tokenizer_spec_from_json(text)),
-            .name = artifact.document.at("name").get<std::string>(),
-            .source_kind = "artifact",
-            .file_bytes = static_cast<int64_t>(std::filesystem::file_size(path)),
-            .provenance = artifact.document.at("provenance")};
+    return read(artifact);
   } catch (const Json::exception& problem) {
     throw IoError("{}: the artifact's description is damaged: {}", path.string(), problem.what());
   } catch (const InvalidArgument& problem) {
     throw IoError("{}: the artifact's description is damaged: {}", path.string(), problem.what());
   }
+}
+
+LanguageModel load_artifact(const std::filesystem::path& path, LoadOptions options) {
+  return read_artifact(path, [&](const Artifact& artifact) -> LanguageModel {
+    return {.decoder = decoder_from(artifact.document.at("decoder"), artifact.file, options),
+            .tokenizer = artifact_tokenizer(artifact),
+            .name = artifact.document.at("name").get<std::string>(),
+            .source_kind = "artifact",
+            .file_bytes = static_cast<int64_t>(std::filesystem::file_size(path)),
+            .provenance = artifact.document.at("provenance")};
+  });
 }
 
 }  // namespace
@@ -128,6 +148,18 @@ LanguageModel load_language_model(const std::filesystem::path& path, LoadOptions
       break;
   }
   return load_artifact(path, options);
+}
+
+Tokenizer load_tokenizer(const std::filesystem::path& path) {
+  switch (detect_model_file(path)) {
+    case ModelFileKind::Gguf:
+      return Tokenizer(tokenizer_spec_from_gguf(GgufFile::open(path)));
+    case ModelFileKind::SafetensorsDirectory:
+      return hf_tokenizer(hf_folder(path));
+    case ModelFileKind::Artifact:
+      break;
+  }
+  return read_artifact(path, artifact_tokenizer);
 }
 
 void save_artifact(const LanguageModel& model, const Json& provenance, const std::filesystem::path& path) {

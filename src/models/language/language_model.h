@@ -27,6 +27,9 @@ struct LanguageModel {
 /// we do).
 LanguageModel load_language_model(const std::filesystem::path& path, LoadOptions options = {});
 
+/// The tokenizer of a model alone, without a look at its weights. Throws as load_language_model.
+Tokenizer load_tokenizer(const std::filesystem::path& path);
+
 /// Writes our artifact: storages bit for bit, configuration, tokenizer, provenance.
 void save_artifact(const LanguageModel& model, const Json& provenance, const std::filesystem::path& path);
 

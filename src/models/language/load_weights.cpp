@@ -6,9 +6,11 @@
 
 #include <cstring>
 #include <exception>
+#include <mutex>
 #include <optional>
 
 #include "base/error.h"
+#include "base/progress.h"
 #include "base/thread_pool.h"
 #include "models/language/gguf_storage.h"
 #include "models/language/names.h"
@@ -191,13 +193,20 @@ std::vector<nn::DecoderBlock> make_blocks(int64_t count, const LoadOptions& opti
                                           const std::function<nn::DecoderBlock(int64_t)>& make) {
   std::vector<std::optional<nn::DecoderBlock>> made(static_cast<size_t>(count));
   std::vector<std::exception_ptr> errors(made.size());  // bodies of parallel_for must not throw
+  Progress progress("load", count, true);
+  std::mutex mutex;
+  int64_t done = 0;
   const auto make_some = [&](int64_t begin, int64_t end, int) {
-    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) try {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      try {
         made[i].emplace(make(static_cast<int64_t>(i)));
         if (options.run_only) made[i]->run_only();
       } catch (...) {
         errors[i] = std::current_exception();
       }
+      const std::lock_guard lock(mutex);
+      progress.update(++done);
+    }
   };
   options.pool != nullptr ? options.pool->parallel_for(count, 1, make_some) : make_some(0, count, 0);
   std::vector<nn::DecoderBlock> blocks;
