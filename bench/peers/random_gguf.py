@@ -24,7 +24,7 @@ def random_blocks(rng, block_bytes, unit, rows, columns):
 
 
 def matrices(args):
-    """Name, rows and columns of every matrix, in the order of llama.cpp's converter."""
+    """Name, rows and columns of every matrix."""
     head_dim = args.width // args.heads
     yield "token_embd", args.vocabulary, args.width
     for layer in range(args.layers):

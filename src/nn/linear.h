@@ -71,8 +71,8 @@ class Linear {
   void set_bias(at::Tensor bias);
   /// Lays the weight out for its kernel now rather than at the first forward pass.
   void prepare() const;
-  /// prepare(), and gives up the stored weight if the kernel has a copy of its own from which rows() are read: from
-  /// here on weight() is without_numbers(). For models that are run and never changed or saved.
+  /// prepare(), and gives up the stored weight if the kernel has a copy of its own: from here on weight() is
+  /// without_numbers(), and rows() needs a QuantizedStorage. For models that are run and never changed or saved.
   void run_only();
   void set_op(std::unique_ptr<LinearOp> op);
   /// Whether a method's op computes this layer instead of the storage's own kernel.

@@ -1,5 +1,5 @@
 // What attention does to new tokens before it looks at them: RoPE of a head's queries and keys, and their way into the
-// cache; for the launchers of attention.cpp.
+// cache; for the launchers (launch.h).
 #pragma once
 
 #include "kernels/api/attention.h"

@@ -1,6 +1,6 @@
-// Decode and short prompts: one unit of work per sequence, key-value head and block of keys, all in one parallel loop;
-// who finishes the last block of a head merges its partials, always in block order. With many heads a thread takes
-// whole ones, and appends their new tokens on the way.
+// Decode and short prompts, as flash-decoding does it: one unit of work per sequence, key-value head and block of keys,
+// all in one parallel loop; who finishes the last block of a head merges its partials, always in block order. With many
+// heads a thread takes whole ones, and appends their new tokens on the way.
 #include <atomic>
 
 #include "kernels/cpu/attention/append.h"
