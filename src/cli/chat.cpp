@@ -79,9 +79,9 @@ void take_turn(Conversation& conversation, const std::string& line, bool termina
 }
 
 int run(const CommonOptions& common, const Options& options) {
-  catch_interrupts();
   OwnedExecContext exec(common.threads);
   const auto model = load_to_run(common, exec.get(), options.model, options.generate);
+  catch_interrupts();  // from here on: nothing is lost where loading is cut short
   Conversation conversation(exec.get(), *model, options.generate, common.json);
   const bool terminal = isatty(STDIN_FILENO) == 1 && !common.quiet;
   if (terminal)

@@ -51,9 +51,9 @@ Json to_json(const engine::GenerateResult& result) {
 }
 
 int run(const CommonOptions& common, const Options& options) {
-  catch_interrupts();
   OwnedExecContext exec(common.threads);
   const auto model = load_to_run(common, exec.get(), options.model, options.generate);
+  catch_interrupts();  // from here on: nothing is lost where loading is cut short
   engine::GenerateRequest request = make_request(options.generate);
   request.prompt = prompt_ids(*model, options);
   const bool stream = options.stream && !common.json;
