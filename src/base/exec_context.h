@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/cpu_features.h"
 #include "base/thread_pool.h"
+#include "base/trace.h"
 
 namespace halftone {
 
@@ -39,6 +40,7 @@ struct ExecContext {
   Isa isa = usable_isa();
   ProductPrecision products = ProductPrecision::Full;
   void* stream = nullptr;  ///< CUDA stream; unused on the CPU
+  Trace* trace = nullptr;  ///< who is told what every kernel takes, or null
 };
 
 /// An ExecContext with its own pool and workspace, for programs and tests.

@@ -18,6 +18,7 @@ struct Options {
   std::string suite, model = kDefaultModel, filter;
   engine::LlmBenchRequest request;
   engine::PeerBenchRequest peers;
+  bool breakdown = false;
   FormatBenchOptions formats;
   std::vector<int> threads;  ///< empty: not given
   double require_decode = 0, require_ratio = 0;
@@ -65,7 +66,7 @@ int run_kernels(const CommonOptions& common, const Options& options) {
   return kSuccess;
 }
 
-/// Every number of threads that --vs is to time; 1 and 2 unless the user says otherwise.
+/// Every number of threads that --vs and --breakdown are to time; 1 and 2 unless the user says otherwise.
 std::vector<int> thread_counts(std::vector<int> threads) {
   const int cores = ThreadPool(0).threads();
   if (threads.empty()) threads = cores > 1 ? std::vector<int>{1, 2} : std::vector<int>{1};
@@ -76,8 +77,8 @@ std::vector<int> thread_counts(std::vector<int> threads) {
 
 /// The common options with this command's own --threads, a list for --vs and one number for all else.
 CommonOptions with_threads(CommonOptions common, const Options& options) {
-  if (options.threads.size() > 1 && options.peers.peers.empty())
-    throw InvalidArgument("--threads takes one number without --vs, not {}", options.threads.size());
+  if (options.threads.size() > 1 && options.peers.peers.empty() && !options.breakdown)
+    throw InvalidArgument("--threads takes one number without --vs or --breakdown, not {}", options.threads.size());
   common.threads = options.threads.empty() ? 0 : options.threads.front();
   return common;
 }
@@ -94,6 +95,14 @@ bool fast_enough(const engine::LlmBench& bench, const Options& options) {
 }
 
 int run_llm(const CommonOptions& common, const Options& options) {
+  if (options.breakdown) {
+    if (!options.peers.peers.empty()) throw InvalidArgument("--breakdown is of our program alone; leave --vs out");
+    return run_breakdown(common, options.model,
+                         {.tasks = options.peers.tasks,
+                          .threads = thread_counts(options.threads),
+                          .rounds = options.request.rounds,
+                          .seed = options.peers.seed});
+  }
   if (!options.peers.peers.empty()) {
     engine::PeerBenchRequest request = options.peers;
     request.threads = thread_counts(options.threads);
@@ -129,9 +138,10 @@ void add_bench(Program& program) {
                     return options->suite == "kernels" ? run_kernels(common, *options) : run_llm(common, *options);
                   });
   command
-      .add_option("SUITE", options->suite,
-                  "kernels: every kernel, verified, then timed; llm: f32 against 4-bit weights, or with --vs "
-                  "against other programs; formats: bits and error of every number format")
+      .add_option(
+          "SUITE", options->suite,
+          "kernels: every kernel, verified, then timed; llm: f32 against 4-bit weights, with --vs "
+          "against other programs, with --breakdown by operation; formats: bits and error of every number format")
       ->required()
       ->option_text(" ")
       ->check(CLI::IsMember({"kernels", "llm", "formats"}));
@@ -142,12 +152,13 @@ void add_bench(Program& program) {
   add_number(command, "--rounds", options->request.rounds, {1, 1000}, "rounds; the median counts");
   add_number(command, "--decode", options->request.decode_tokens, {1, 1 << 20}, "tokens of a decode round (llm)");
   add_number(command, "--prefill", options->request.prefill_tokens, {1, 1 << 20}, "tokens of a prefill round (llm)");
-  add_peer_options(command, options->peers);
+  add_peer_options(command, options->peers, options->breakdown);
   add_format_options(command, options->formats);
   command.remove_option(command.get_option("--threads"));  // one number for other commands
   command
       .add_option("-t,--threads", options->threads,
-                  "threads of the kernels, 0: one a core [0 .. 1024; default 0]; with --vs a list [default 1,2]")
+                  "threads of the kernels, 0: one a core [0 .. 1024; default 0]; with --vs and --breakdown a list "
+                  "[default 1,2]")
       ->delimiter(',')
       ->check(in_range({0, 1024}))
       ->option_text("N,...");

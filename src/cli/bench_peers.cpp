@@ -26,6 +26,18 @@ engine::Table peer_table(const std::vector<engine::PeerTiming>& timings) {
   return table;
 }
 
+engine::Table breakdown_table(const engine::TaskBreakdown& breakdown) {
+  engine::Table table{{"operation", "kernel", "calls", "ms", "share"}, {}};
+  const auto add = [&](const std::string& operation, const std::string& kernel, const std::string& calls, double s) {
+    table.rows.push_back({operation, kernel, calls, fmt::format("{:.3f}", s * 1e3),
+                          fmt::format("{:.1f} %", 100 * s / breakdown.step_seconds)});
+  };
+  for (const auto& entry : breakdown.operations)
+    add(entry.operation, entry.kernel, fmt::format("{}", entry.calls), entry.seconds);
+  add("between kernels", "", "", breakdown.rest_seconds());
+  return table;
+}
+
 /// Why figures are missing, each reason once.
 std::string notes(const std::vector<engine::PeerTiming>& timings) {
   std::string text, last;
@@ -39,7 +51,7 @@ std::string notes(const std::vector<engine::PeerTiming>& timings) {
 
 }  // namespace
 
-void add_peer_options(CLI::App& command, engine::PeerBenchRequest& request) {
+void add_peer_options(CLI::App& command, engine::PeerBenchRequest& request, bool& breakdown) {
   command
       .add_option("--vs", request.peers,
                   "compare with these programs on the same GGUF file (llm): llama.cpp, llama.cpp-VARIANT, openvino; "
@@ -47,15 +59,17 @@ void add_peer_options(CLI::App& command, engine::PeerBenchRequest& request) {
       ->delimiter(',')
       ->option_text("PEER,...");
   command
-      .add_option("--tasks", request.tasks,
-                  "what to time with --vs: prefill512, prefill2048, decode, decode@2048:kv8, decode@2048:kv4, "
-                  "decode_batch8 [default: all]")
+      .add_option(
+          "--tasks", request.tasks,
+          "what to time with --vs and --breakdown: prefill512, prefill2048, decode, decode@2048:kv8, decode@2048:kv4, "
+          "decode_batch8 [default: all]")
       ->delimiter(',')
       ->option_text("TASK,...");
   command
       .add_option("--peers-dir", request.peers_folder,
                   fmt::format("where --vs finds the peers [default {}]", request.peers_folder.string()))
       ->option_text("DIR");
+  command.add_flag("--breakdown", breakdown, "what each operation of the --tasks takes, without peers (llm)");
 }
 
 int run_peers(const CommonOptions& common, const std::string& model, const engine::PeerBenchRequest& request) {
@@ -70,6 +84,24 @@ int run_peers(const CommonOptions& common, const std::string& model, const engin
                          cpu_name(), to_string(usable_isa()), request.rounds));
   print_text(engine::to_text(peer_table(timings)));
   print_text(notes(timings));
+  return kSuccess;
+}
+
+int run_breakdown(const CommonOptions& common, const std::string& model, const engine::BreakdownRequest& request) {
+  const auto all = engine::bench_llm_breakdown(model, request);
+  if (common.json) {
+    Json json = Json::array();
+    for (const auto& breakdown : all) json.push_back(engine::to_json(breakdown));
+    print_json(json);
+    return kSuccess;
+  }
+  print_text(fmt::format("{}; {}, {}; of {} rounds the median, a step: wall time, waiting for all threads included\n",
+                         short_name(model), cpu_name(), to_string(usable_isa()), request.rounds));
+  for (const auto& breakdown : all) {
+    print_text(fmt::format("\n{}, {} threads: {:.1f} tokens/s, {:.3f} ms a step\n", breakdown.task, breakdown.threads,
+                           breakdown.tokens_per_second, breakdown.step_seconds * 1e3));
+    print_text(engine::to_text(breakdown_table(breakdown)));
+  }
   return kSuccess;
 }
 

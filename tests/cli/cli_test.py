@@ -426,11 +426,20 @@ class Bench(Scratch):
         self.assertLess(result["ways"][1]["bytes_per_token"], result["ways"][0]["bytes_per_token"] / 2)
         self.ok(*quick, "--require-decode", 1e6, code=1)
 
+    def test_breakdown(self):
+        command = ["bench", "llm", "--model", MODEL, "--rounds", 1, "--breakdown", "--tasks", "decode", "--threads", 1]
+        step, = self.ok_json(*command)
+        self.assertEqual((step["task"], step["threads"]), ("decode", 1))
+        calls = {o["operation"]: o["calls"] for o in step["operations"]}
+        self.assertEqual((calls["attention"], calls["most likely token"]), (30, 1))
+        self.assertIn("between kernels", self.ok(*command))
+
     def test_bad_input(self):
         self.bad("bench")
         self.bad("bench", "nonsense", names=["nonsense", "kernels", "llm"])
         self.bad("bench", "kernels", "--filter", "nonsense", names=["nonsense"])
         self.bad("bench", "llm", "--rounds", 0, names=["rounds", "1 .. 1000"])
+        self.bad("bench", "llm", "--breakdown", "--vs", "llama.cpp", names=["--breakdown", "--vs"])
 
 
 if __name__ == "__main__":

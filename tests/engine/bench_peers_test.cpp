@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "engine/bench/affinity.h"
+#include "engine/bench/bench_llm_breakdown.h"
 #include "engine/bench/bench_llm_peers.h"
 #include "engine/bench/child_process.h"
 #include "engine/bench/peer.h"
@@ -263,6 +264,31 @@ TEST_F(BenchPeersTest, OtherFilesAndTooManyThreadsAreRefused) {
   EXPECT_THAT([&] { bench_llm_peers(model_, request); }, ThrowsMessage<InvalidArgument>(StartsWith("65536 threads")));
   request.peers.clear();
   EXPECT_THROW(bench_llm_peers(model_, request), InvalidArgument);
+}
+
+TEST_F(BenchPeersTest, BreakdownSumsToTheStep) {
+  halftone::testing::TinyGguf(8).write(model_);
+  const BreakdownRequest request{.tasks = {"prefill512", "decode", "decode_batch8"}, .threads = {1}, .rounds = 3};
+  const auto all = bench_llm_breakdown(model_, request);
+  ASSERT_EQ(all.size(), 3u);
+  for (const TaskBreakdown& b : all) {
+    SCOPED_TRACE(b.task);
+    const Json json = to_json(b);
+    double sum = json["rest_ms"];
+    int64_t layers = 0;
+    for (const auto& operation : json["operations"]) {
+      EXPECT_GT(operation["ms"].get<double>(), 0);
+      EXPECT_GE(operation["calls"].get<int64_t>(), 1);
+      sum += operation["ms"].get<double>();
+      if (operation["operation"].get<std::string>().starts_with("attention"))
+        layers += operation["calls"].get<int64_t>();
+    }
+    EXPECT_EQ(layers, halftone::testing::TinyShape{}.layers);
+    EXPECT_GT(json["rest_ms"].get<double>(), 0);
+    EXPECT_NEAR(sum, json["step_ms"].get<double>(), 1e-9);
+    const double tokens = b.task == "prefill512" ? 512 : b.task == "decode" ? 1 : 8;
+    EXPECT_NEAR(json["step_ms"].get<double>() * json["tokens_per_second"].get<double>(), 1e3 * tokens, 1e-6);
+  }
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ class ReadBandwidth {
  public:
   /// Reads of `bytes` bytes, the same ones every time: of main memory when no cache holds as many.
   explicit ReadBandwidth(size_t bytes);
-  /// GB/s (1e9), all threads of `exec`; the best of a few passes.
+  /// GB/s (1e9), all threads of `exec`; the best of a few passes, with and without asking for lines ahead of their use.
   double measure(ExecContext& exec) const;
 
  private:

@@ -5,16 +5,14 @@
 #include "engine/bench/bench_llm_peers.h"
 
 #include <fstream>
-#include <map>
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/philox.h"
 #include "base/progress.h"
 #include "engine/bench/affinity.h"
 #include "engine/bench/bandwidth.h"
+#include "engine/bench/our_side.h"
 #include "engine/bench/peer.h"
-#include "engine/bench/speed.h"
 #include "engine/bench/statistics.h"
 #include "models/language/language_model.h"
 
@@ -31,33 +29,6 @@ void check_gguf(const fs::path& path) {
   if (std::string_view(magic, sizeof magic) != "GGUF")
     throw InvalidArgument("peers read GGUF files only, and {} is none; give one with --model", path.string());
 }
-
-/// Our side of every task. What a task needs before its clock starts, a filled cache, is kept between rounds.
-class Ours {
- public:
-  Ours(const nn::Decoder& decoder, uint64_t seed) : decoder_(decoder), random_(seed) {}
-
-  double measure(ExecContext& exec, const LlmTask& task) {
-    const auto prompt = random_tokens(std::max<int64_t>(task.context, 1));
-    if (task.kind == TaskKind::Prefill) return prefill_rate(exec, decoder_, task.kv, prompt);
-    if (task.sequences > 1) return decode_batch_rate(exec, decoder_, task.kv, prompt, task.sequences, task.tokens);
-    auto run = runs_.find(task.name);
-    if (run == runs_.end()) run = runs_.try_emplace(task.name, exec, decoder_, task.kv, prompt, task.tokens).first;
-    return run->second.rate(exec);
-  }
-
- private:
-  std::vector<int32_t> random_tokens(int64_t count) {
-    std::vector<int32_t> tokens(static_cast<size_t>(count));
-    for (auto& id : tokens)
-      id = static_cast<int32_t>((static_cast<uint64_t>(random_()) * decoder_.config().vocabulary) >> 32);
-    return tokens;
-  }
-
-  const nn::Decoder& decoder_;
-  PhiloxStream random_;
-  std::map<std::string, DecodeRun> runs_;
-};
 
 /// Rates of one side over the rounds, until it says that it cannot.
 struct Side {
@@ -86,7 +57,7 @@ struct NamedPeer {
 
 /// All rounds of one task on one number of threads. Our turns begin with a measurement that is not counted, as those of
 /// peers do: it touches the memory of threads that were just made.
-std::vector<PeerTiming> time_task(Ours& ours, std::vector<NamedPeer>& peers, const ReadBandwidth& memory,
+std::vector<PeerTiming> time_task(OurSide& ours, std::vector<NamedPeer>& peers, const ReadBandwidth& memory,
                                   const LlmTask& task, int threads, int rounds) {
   const PinnedCores cores(threads);
   Side our_side;
@@ -135,7 +106,7 @@ std::vector<PeerTiming> bench_llm_peers(const fs::path& path, const PeerBenchReq
 
   const ModelHandle model = load_model(path, {.run_only = true});
   const ReadBandwidth memory(fs::file_size(path));
-  Ours ours(model->decoder, request.seed);
+  OurSide ours(model->decoder, request.seed);
   Progress progress("bench llm", static_cast<int64_t>(request.threads.size() * tasks.size()));
   std::vector<PeerTiming> timings;
   int64_t done = 0;

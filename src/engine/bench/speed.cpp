@@ -16,6 +16,17 @@ std::span<const float> as_span(const at::Tensor& logits) {
   return {logits.const_data_ptr<float>(), static_cast<size_t>(logits.numel())};
 }
 
+int32_t most_likely(ExecContext& exec, std::span<const float> logits) {
+  const Traced traced(exec.trace, "most likely token", "");
+  return first_maximum(logits);
+}
+
+/// The clock of a round, with which its trace begins.
+Stopwatch started(ExecContext& exec) {
+  if (exec.trace != nullptr) exec.trace->clear();
+  return {};
+}
+
 template <class Once>
 SpeedRounds take_turns(std::span<const SpeedSubject> subjects, int rounds, Once once) {
   SpeedRounds rates(subjects.size());
@@ -47,9 +58,9 @@ double DecodeRun::rate(ExecContext& exec) {
   nn::StepContext step{exec};
   cache_.truncate(context_);
   int32_t next = first_;
-  const Stopwatch watch;
+  const Stopwatch watch = started(exec);
   for (int64_t i = 0; i < tokens_; ++i)
-    next = first_maximum(as_span(decoder_.forward(step, {&next, 1}, cache_, nn::Logits::Last)));
+    next = most_likely(exec, as_span(decoder_.forward(step, {&next, 1}, cache_, nn::Logits::Last)));
   return static_cast<double>(tokens_) / watch.seconds();
 }
 
@@ -57,7 +68,7 @@ double prefill_rate(ExecContext& exec, const nn::Decoder& decoder, ElementType k
                     std::span<const int32_t> prompt) {
   nn::StepContext step{exec};
   nn::KvStore cache(decoder.config().kv_shape(), kv_format, static_cast<int64_t>(prompt.size()));
-  const Stopwatch watch;
+  const Stopwatch watch = started(exec);
   decoder.forward(step, prompt, cache, nn::Logits::Last);
   return static_cast<double>(prompt.size()) / watch.seconds();
 }
@@ -75,11 +86,12 @@ double decode_batch_rate(ExecContext& exec, const nn::Decoder& decoder, ElementT
     caches.push_back(&stores.emplace_back(decoder.config().kv_shape(), kv_format, capacity));
     next.push_back(first_maximum(as_span(decoder.forward(step, prompt, stores.back(), nn::Logits::Last))));
   }
-  const Stopwatch watch;
+  const Stopwatch watch = started(exec);
   for (int64_t done = 0; done < tokens; ++done) {
     const at::Tensor logits = decoder.forward_batch(step, next, caches);
     const auto all = as_span(logits);
     const size_t vocabulary = all.size() / count;
+    const Traced traced(exec.trace, "most likely token", "");
     exec.pool.parallel_for(sequences, 1, [&](int64_t begin, int64_t end, int) {
       for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i)
         next[i] = first_maximum(all.subspan(i * vocabulary, vocabulary));

@@ -58,6 +58,15 @@ const KernelEntry<Problem, Args>& select(KernelTable<Problem, Args> table, const
   throw Unsupported("no kernel for {}:{}", to_string(problem), reasons);
 }
 
+/// Runs what select() finds; `operation` is its name in a trace.
+template <class Problem, class Args>
+void run_selected(const char* operation, KernelTable<Problem, Args> table, ExecContext& context, const Problem& problem,
+                  const Args& args) {
+  const auto& entry = select(table, problem, context.isa);
+  const Traced traced(context.trace, operation, entry.name);
+  entry.run(context, problem, args);
+}
+
 }  // namespace halftone::kernels
 
 template <>

@@ -205,7 +205,7 @@ KernelTable<AttentionBatchProblem, AttentionBatchArgs> attention_batch_table() {
 
 void attention(ExecContext& context, const AttentionProblem& problem, const AttentionArgs& args) {
   check(problem, args);
-  select(attention_table(), problem, context.isa).run(context, problem, args);
+  run_selected("attention", attention_table(), context, problem, args);
 }
 
 void attention_batch(ExecContext& context, const AttentionBatchProblem& problem, const AttentionBatchArgs& args) {
@@ -214,7 +214,7 @@ void attention_batch(ExecContext& context, const AttentionBatchProblem& problem,
                           problem.sequences.size(), args.sequences.size());
   for (size_t i = 0; i < problem.sequences.size(); ++i) check(problem.sequences[i], args.sequences[i]);
   if (problem.sequences.empty()) return;
-  select(attention_batch_table(), problem, context.isa).run(context, problem, args);
+  run_selected("attention_batch", attention_batch_table(), context, problem, args);
 }
 
 }  // namespace halftone::kernels

@@ -112,7 +112,7 @@ KernelTable<BitPlaneProblem, BitPlaneArgs> bit_plane_table() { return kEntries; 
 
 void bit_plane_gemm(ExecContext& context, const BitPlaneProblem& problem, const BitPlaneArgs& args) {
   validate(problem, args);
-  select(bit_plane_table(), problem, context.isa).run(context, problem, args);
+  run_selected("bit_plane", bit_plane_table(), context, problem, args);
 }
 
 }  // namespace halftone::kernels

@@ -202,7 +202,7 @@ KernelTable<SoftmaxStatsProblem, SoftmaxStatsArgs> softmax_stats_table() { retur
 void rms_norm(ExecContext& context, const RmsNormProblem& p, const RmsNormArgs& a) {
   const int64_t stride = p.rows > 1 ? std::min(a.x_stride, a.y_stride) : p.k;
   check("rms_norm", p, at_least_one(p), a.x != nullptr && a.y != nullptr, stride, p.k);
-  select(rms_norm_table(), p, context.isa).run(context, p, a);
+  run_selected("rms_norm", rms_norm_table(), context, p, a);
 }
 
 void rope(ExecContext& context, const RopeProblem& p, const RopeArgs& a) {
@@ -210,26 +210,26 @@ void rope(ExecContext& context, const RopeProblem& p, const RopeArgs& a) {
   check("rope", p, malformed(p), a.x != nullptr && a.inverse_frequency != nullptr, p.tokens > 1 ? a.x_stride : wanted,
         wanted);
   if (a.start < 0) throw InvalidArgument("rope {}: start {} must be at least 0", to_string(p), a.start);
-  select(rope_table(), p, context.isa).run(context, p, a);
+  run_selected("rope", rope_table(), context, p, a);
 }
 
 void rope_angles(ExecContext& context, const RopeAnglesProblem& p, const RopeAnglesArgs& a) {
   check("rope_angles", p, malformed_angles(p), a.rows != nullptr && a.inverse_frequency != nullptr, 0, 0);
   if (a.start < 0) throw InvalidArgument("rope_angles {}: start {} must be at least 0", to_string(p), a.start);
-  select(rope_angles_table(), p, context.isa).run(context, p, a);
+  run_selected("rope_angles", rope_angles_table(), context, p, a);
 }
 
 void gated(ExecContext& context, const GatedProblem& p, const GatedArgs& a) {
   check("gated", p, at_least_one(p), a.gate != nullptr && a.up != nullptr && a.y != nullptr,
         a.stride > 0 ? a.stride : p.k, p.k);
-  select(gated_table(), p, context.isa).run(context, p, a);
+  run_selected("gated", gated_table(), context, p, a);
 }
 
 void softmax_stats(ExecContext& context, const SoftmaxStatsProblem& p, const SoftmaxStatsArgs& a) {
   const bool pointers =
       a.x != nullptr && a.argmax != nullptr && a.log_sum_exp != nullptr && (a.reference == nullptr || a.kl != nullptr);
   check("softmax_stats", p, fits_index(p), pointers, p.k, p.k);
-  select(softmax_stats_table(), p, context.isa).run(context, p, a);
+  run_selected("softmax_stats", softmax_stats_table(), context, p, a);
 }
 
 }  // namespace halftone::kernels

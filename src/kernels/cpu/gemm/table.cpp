@@ -240,7 +240,7 @@ KernelTable<GemmProblem, GemmArgs> gemm_table() { return kEntries; }
 
 void gemm(ExecContext& context, const GemmProblem& problem, const GemmArgs& args) {
   validate(problem, args);
-  select(gemm_table(), problem, context.isa).run(context, problem, args);
+  run_selected("gemm", gemm_table(), context, problem, args);
 }
 
 }  // namespace halftone::kernels

@@ -138,7 +138,7 @@ KernelTable<KroneckerProblem, KroneckerArgs> kronecker_table() { return kKroneck
 void hadamard(ExecContext& context, const HadamardProblem& p, const HadamardArgs& a) {
   if (const Rejection why = malformed(p); !why.empty()) throw InvalidArgument("hadamard {}: {}", to_string(p), why);
   check("hadamard", p, a, p.n);
-  select(hadamard_table(), p, context.isa).run(context, p, a);
+  run_selected("hadamard", hadamard_table(), context, p, a);
 }
 
 void kronecker(ExecContext& context, const KroneckerProblem& p, const KroneckerArgs& a) {
@@ -146,7 +146,7 @@ void kronecker(ExecContext& context, const KroneckerProblem& p, const KroneckerA
   check("kronecker", p, a, p.a * p.b);
   if (a.left == nullptr || a.right == nullptr)
     throw InvalidArgument("kronecker {}: left and right must not be null", to_string(p));
-  select(kronecker_table(), p, context.isa).run(context, p, a);
+  run_selected("kronecker", kronecker_table(), context, p, a);
 }
 
 }  // namespace halftone::kernels

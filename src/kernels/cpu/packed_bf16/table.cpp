@@ -109,7 +109,7 @@ KernelTable<PackedBf16Problem, PackedBf16Args> packed_bf16_table() { return kEnt
 
 void packed_bf16(ExecContext& context, const PackedBf16Problem& problem, const PackedBf16Args& args) {
   validate(problem, args);
-  select(packed_bf16_table(), problem, context.isa).run(context, problem, args);
+  run_selected("packed_bf16", packed_bf16_table(), context, problem, args);
 }
 
 std::string to_string(const RoundActivationsProblem& p) {
@@ -124,7 +124,7 @@ void round_activations(ExecContext& context, const RoundActivationsProblem& p, c
   if (a.x == nullptr || a.y == nullptr || (p.rows > 1 && a.x_stride < p.k))
     throw InvalidArgument("round_activations {}: x and y must not be null, and x_stride {} at least k", to_string(p),
                           a.x_stride);
-  select(round_activations_table(), p, context.isa).run(context, p, a);
+  run_selected("round_activations", round_activations_table(), context, p, a);
 }
 
 }  // namespace halftone::kernels

@@ -108,7 +108,7 @@ void quantize_activations(ExecContext& context, const QuantizeActivationsProblem
     throw InvalidArgument(
         "quantize_activations {}: code_stride {} must be a multiple of 64 and, like x_stride {}, at least k",
         to_string(p), a.code_stride, a.x_stride);
-  select(quantize_activations_table(), p, context.isa).run(context, p, a);
+  run_selected("quantize_activations", quantize_activations_table(), context, p, a);
 }
 
 }  // namespace halftone::kernels

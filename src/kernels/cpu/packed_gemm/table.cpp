@@ -136,7 +136,7 @@ KernelTable<PackedGemmProblem, PackedGemmArgs> packed_gemm_table() { return kEnt
 
 void packed_gemm(ExecContext& context, const PackedGemmProblem& problem, const PackedGemmArgs& args) {
   validate(problem, args);
-  select(packed_gemm_table(), problem, context.isa).run(context, problem, args);
+  run_selected("packed_gemm", packed_gemm_table(), context, problem, args);
 }
 
 }  // namespace halftone::kernels

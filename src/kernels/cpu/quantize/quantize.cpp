@@ -86,7 +86,7 @@ void store_kv(ExecContext& context, const StoreKvProblem& p, const StoreKvArgs& 
   if (a.capacity < p.start + p.tokens || (p.tokens > 1 && a.x_stride < p.kv_heads * p.head_dim))
     throw InvalidArgument("store_kv {}: capacity {} must be at least start + tokens, x_stride {} kv_heads * head_dim",
                           to_string(p), a.capacity, a.x_stride);
-  select(store_kv_table(), p, context.isa).run(context, p, a);
+  run_selected("store_kv", store_kv_table(), context, p, a);
 }
 
 }  // namespace halftone::kernels
