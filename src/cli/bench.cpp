@@ -75,7 +75,7 @@ std::vector<int> thread_counts(std::vector<int> threads) {
   return threads;
 }
 
-/// The common options with this command's own --threads, a list for --vs and one number for all else.
+/// The common options with this command's own --threads, a list for --vs and --breakdown, one number for all else.
 CommonOptions with_threads(CommonOptions common, const Options& options) {
   if (options.threads.size() > 1 && options.peers.peers.empty() && !options.breakdown)
     throw InvalidArgument("--threads takes one number without --vs or --breakdown, not {}", options.threads.size());

@@ -31,7 +31,6 @@ TEST(TraceTest, ALifeIsACall) {
   for (int i = 0; i < 3; ++i) const Traced traced(&trace, "norm", "avx2");
   ASSERT_EQ(trace.entries().size(), 1u);
   EXPECT_EQ(trace.entries()[0].calls, 3);
-  EXPECT_GE(trace.entries()[0].seconds, 0);
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ struct TaskBreakdown {
   double rest_seconds() const;
 };
 
-/// Loads the GGUF file `path` and runs every task on every number of threads, pinned to cores of their own. Throws as
+/// Loads the model `path` and runs every task on every number of threads, pinned to cores of their own. Throws as
 /// parse_llm_tasks and load_model, and InvalidArgument for more threads than CPUs.
 std::vector<TaskBreakdown> bench_llm_breakdown(const std::filesystem::path& path, const BreakdownRequest& request);
 
