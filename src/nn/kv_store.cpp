@@ -1,9 +1,8 @@
 // Allocation of and writing to the cache; see kv_store.h.
 #include "nn/kv_store.h"
 
-#include <ATen/ops/zeros.h>
-
 #include "base/error.h"
+#include "base/huge_pages.h"
 #include "kernels/api/quantize.h"
 
 namespace halftone::nn {
@@ -11,6 +10,7 @@ namespace {
 
 constexpr int64_t kScaleBytes = 4;  // f16 scale and f16 zero of a token and head
 bool has_scales(ElementType format) { return bits_of(format) <= 8; }
+int64_t in_lines(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 
@@ -29,14 +29,14 @@ KvStore::KvStore(const KvShape& shape, ElementType format, int64_t capacity)
     : shape_(shape), format_(format), capacity_(capacity) {
   parse_kv_format(to_string(format));
   if (capacity < 1) throw InvalidArgument("a KV cache for {} tokens holds nothing; ask for at least 1", capacity);
-  for (auto* side : {&keys_, &values_})
-    for (int64_t layer = 0; layer < shape.layers; ++layer) {
-      Side& made = side->emplace_back();
-      made.code_owner = at::zeros({shape.kv_heads, kv_head_bytes(format, shape.head_dim, capacity)}, at::kByte);
-      made.codes = made.code_owner.data_ptr<uint8_t>();
-      if (!has_scales(format)) continue;
-      made.scale_owner = at::zeros({shape.kv_heads, kv_head_scales(format, capacity)}, at::kHalf);
-      made.scales = reinterpret_cast<uint16_t*>(made.scale_owner.data_ptr<at::Half>());
+  const int64_t codes = in_lines(shape.kv_heads * kv_head_bytes(format, shape.head_dim, capacity));
+  const int64_t scales = has_scales(format) ? in_lines(2 * shape.kv_heads * kv_head_scales(format, capacity)) : 0;
+  memory_ = shared_huge_pages(static_cast<size_t>(2 * shape.layers * (codes + scales)));
+  auto* next = reinterpret_cast<uint8_t*>(memory_.get());
+  for (int64_t layer = 0; layer < shape.layers; ++layer)
+    for (auto* side : {&keys_, &values_}) {
+      side->push_back({.codes = next, .scales = scales > 0 ? reinterpret_cast<uint16_t*>(next + codes) : nullptr});
+      next += codes + scales;
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "base/exec_context.h"
@@ -50,10 +51,9 @@ class KvStore {
   kernels::KvView values(int64_t layer) const;
 
  private:
-  struct Side {                          // of a layer, laid out as numerics/kv_layout.h draws it
-    uint8_t* codes = nullptr;            ///< [Hkv, kv_head_bytes]
-    uint16_t* scales = nullptr;          ///< f16 [Hkv, kv_head_scales], integer formats only
-    at::Tensor code_owner, scale_owner;  // asked for their memory once: tensors are slow to say it
+  struct Side {                  // of a layer, laid out as numerics/kv_layout.h draws it
+    uint8_t* codes = nullptr;    ///< [Hkv, kv_head_bytes]
+    uint16_t* scales = nullptr;  ///< f16 [Hkv, kv_head_scales], integer formats only
   };
   void store(ExecContext& exec, int64_t tokens, const float* x, int64_t stride, KvSide side, Side& cache);
 
@@ -61,6 +61,7 @@ class KvStore {
   ElementType format_;
   int64_t capacity_;
   int64_t length_ = 0;
+  std::shared_ptr<std::byte> memory_;  ///< of all sides
   std::vector<Side> keys_, values_;
 };
 

@@ -2,11 +2,12 @@
 #include "tensor/packed_weight.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/from_blob.h>
 
 #include <vector>
 
 #include "base/error.h"
+#include "base/huge_pages.h"
 #include "tensor/format_storage.h"
 
 namespace halftone {
@@ -14,11 +15,19 @@ namespace {
 
 const QuantizedStorage& quantized(const Storage& storage) { return std::get<QuantizedStorage>(storage); }
 
+/// A tensor of zeros on large pages: each step of decoding reads all of it, and 4 KB pages are translated anew.
+at::Tensor lasting_zeros(at::IntArrayRef sizes, at::ScalarType type) {
+  const auto bytes = static_cast<size_t>(c10::multiply_integers(sizes)) * c10::elementSize(type);
+  const std::shared_ptr<std::byte> memory = shared_huge_pages(bytes);
+  return at::from_blob(
+      memory.get(), sizes, [memory](void*) {}, type);
+}
+
 /// Rows [N_i, groups] of all parts, [tiles][groups][16].
 template <class T>
 at::Tensor stack_groups(std::span<const at::Tensor> parts, int64_t tiles) {
   const int64_t groups = parts.front().size(1);
-  at::Tensor out = at::zeros({tiles, groups, kTileRows}, parts.front().scalar_type());
+  at::Tensor out = lasting_zeros({tiles, groups, kTileRows}, parts.front().scalar_type());
   auto* to = static_cast<T*>(out.mutable_data_ptr());
   for (const at::Tensor& part : parts) {
     interleave_groups(part.size(0), groups, static_cast<const T*>(part.const_data_ptr()), to);
@@ -37,7 +46,7 @@ std::vector<at::Tensor> members(std::span<const Storage* const> parts, at::Tenso
 at::Tensor stack_codes(ElementType type, int64_t columns, std::span<const at::Tensor> parts) {
   int64_t bytes = 0;
   for (const at::Tensor& part : parts) bytes += interleaved_bytes(type, part.size(0), columns);
-  at::Tensor codes = at::empty({bytes}, at::kByte);
+  at::Tensor codes = lasting_zeros({bytes}, at::kByte);
   auto* to = codes.data_ptr<uint8_t>();
   for (const at::Tensor& part : parts) {
     interleave(type, part.size(0), columns, part.const_data_ptr<uint8_t>(), to);
