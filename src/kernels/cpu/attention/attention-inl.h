@@ -150,6 +150,13 @@ static void attention_tile(const AttentionParams& p, int64_t kv_head, int64_t to
     write_output(p, kv_head, row, states + (row - row_begin) * stride);
 }
 
+/// Scales are read before anything else of a block, all at once.
+static void ask_scales(const AttentionUnit& unit) {
+  constexpr int kLineHalves = 32;
+  for (int64_t i = 0; i < 2 * kKeyBlock; i += kLineHalves)
+    ask(unit.next_key_scales + i), ask(unit.next_value_scales + i);
+}
+
 static void attention_block(const AttentionParams& p, const AttentionUnit& unit, const int32_t* queries,
                             float* partials, float* memory) {
   const int64_t rows = p.tokens * p.ratio;
@@ -158,6 +165,7 @@ static void attention_block(const AttentionParams& p, const AttentionUnit& unit,
   if (rows <= kGroup && unit.next_keys != nullptr) {  // 10 to 30 % of a decode step beyond L2
     block.keys_ahead = reinterpret_cast<intptr_t>(unit.next_keys) - reinterpret_cast<intptr_t>(block.keys);
     block.values_ahead = reinterpret_cast<intptr_t>(unit.next_values) - reinterpret_cast<intptr_t>(block.values);
+    if (is_integer(p)) ask_scales(unit);
   }
   for (int64_t row = 0; row < rows; row += kGroup)
     group_partials(p, {unit.kv_head, row, 0, queries}, rows - row < kGroup ? rows - row : kGroup, block, scratch,

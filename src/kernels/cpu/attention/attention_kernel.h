@@ -52,6 +52,8 @@ struct AttentionUnit {
   int64_t kv_head, block;
   const unsigned char* next_keys;
   const unsigned char* next_values;
+  const uint16_t* next_key_scales;  ///< with next_keys, integer formats only
+  const uint16_t* next_value_scales;
 };
 
 /// One instance per instruction set. Row (token - token_begin) * ratio + head of a key-value head is a query.

@@ -15,8 +15,9 @@ inline constexpr float kLog2e = 1.44269504f;
 template <int Rows>
 inline constexpr int kTileVectors = (Rows <= 3 ? 2 : 1) * (kRegisters == 32 ? 2 : 1);
 
-/// Asks for the cache line of p ahead of time, into L2: a block ahead may not fit L1 beside the one at work.
-static inline void ask(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+/// Asks for the cache line of p ahead of time, into L2: a block ahead may not fit L1 beside the one at work. Assembly:
+/// g++ 12 takes a function that does nothing else for one without effect, and drops the calls it has not inlined yet.
+static inline void ask(const void* p) { asm volatile("prefetcht1 %0" : : "m"(*static_cast<const char*>(p))); }
 
 struct Span {  ///< the keys of a block that a query sees
   int64_t begin, end;

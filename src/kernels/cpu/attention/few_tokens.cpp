@@ -36,11 +36,12 @@ struct SplitSequence {
   int64_t rows() const { return p.tokens * p.ratio; }
   int64_t partial_floats() const { return rows() * (p.dim + kPartialTail); }
   int64_t query_words() const { return attention_query_words(p.dim, rows()); }
-  AttentionUnit unit(int64_t head, int64_t block) const { return {head, first_block + block, nullptr, nullptr}; }
+  AttentionUnit unit(int64_t head, int64_t block) const { return {.kv_head = head, .block = first_block + block}; }
   /// Where the codes of a unit begin.
   int64_t codes_at(const AttentionUnit& u) const {
     return u.kv_head * p.head_bytes + u.block * kKeyBlock * p.token_bytes;
   }
+  int64_t scales_at(const AttentionUnit& u) const { return u.kv_head * p.head_scales + u.block * kKeyBlock * 2; }
 };
 
 struct SplitPlan {
@@ -87,6 +88,10 @@ void run_block(const IsaKernel& kernel, const SplitSequence& s, AttentionUnit un
                const AttentionUnit& next, float* scratch) {
   unit.next_keys = after.p.keys + after.codes_at(next);
   unit.next_values = after.p.values + after.codes_at(next);
+  if (after.p.key_scales != nullptr) {
+    unit.next_key_scales = after.p.key_scales + after.scales_at(next);
+    unit.next_value_scales = after.p.value_scales + after.scales_at(next);
+  }
   float* partials = s.partials + (unit.kv_head * s.blocks + unit.block - s.first_block) * s.partial_floats();
   kernel.attention.block(s.p, unit, s.queries + unit.kv_head * s.query_words(), partials, scratch);
 }
