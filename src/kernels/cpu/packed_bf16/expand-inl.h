@@ -89,7 +89,7 @@ static void expand_unit(const PackedTask& t, int64_t tile, int64_t u, uint8_t* o
   const GroupValues v = values_of(t, tile, u);
   const uint8_t* codes = t.codes + tile * t.tile_bytes;
   // Matrix instructions take their time in between: a few units ahead are enough.
-  if constexpr (kType != ElementType::Ternary) ask_unit<kType>(codes + u * kUnitBytes<kType>, 4 * kUnitBytes<kType>);
+  if constexpr (kType != ElementType::Ternary) ask_lines<kType>(codes + (u + 4) * kUnitBytes<kType>);
   if constexpr (kType == ElementType::Int4)
     expand_int4<kShortScales>(codes + u * kUnitBytes<kType>, v, order, out);
   else

@@ -51,11 +51,23 @@ void arrange(const PackedTask& t, const Arranged& a) {
   }
 }
 
-/// sum + four products a lane, w unsigned. Assembly: g++ 12 knows no broadcast inside this instruction.
+/// sum + four products a lane, w unsigned. Assembly: g++ 12 knows no broadcast inside this instruction. Volatile, so
+/// that what asks for weights stays where it is written.
 [[gnu::always_inline]] inline I dot(I sum, I w, const int8_t* x) {
   using Word [[gnu::may_alias]] = int32_t;
-  __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*reinterpret_cast<const Word*>(x)));
+  __asm__ volatile("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(w), "m"(*reinterpret_cast<const Word*>(x)));
   return sum;
+}
+
+/// ask_unit(), a line at a time between the products: all at once they take every buffer for lines that are on their
+/// way. With eight-bit codes 9.7 ms for 10.2.
+template <ElementType kType>
+[[gnu::always_inline]] inline void ask_quad(const uint8_t* unit, int q) {
+  constexpr int kLines = kUnitBytes<kType> / kLine;
+  for (int line = q * kLines / kUnitQuads; line < (q + 1) * kLines / kUnitQuads; ++line) {
+    const uint8_t* const at = unit + kLine * line;
+    __asm__ volatile("prefetcht0 %0\n\tprefetcht1 %1" : : "m"(at[kAskNear]), "m"(at[kAskFar]));
+  }
 }
 
 /// The finished sums of a tile's 16 rows, bias added, for all tokens.
@@ -80,13 +92,13 @@ void run_tile(const PackedTask& t, int64_t tile, const Arranged& a) {
   unrolled<kRows>([&](int r) HALFTONE_INLINE { real[r] = zero(); });
   int64_t in_group = 0;
   for (int64_t u = 0; u < t.units; ++u, x += kRows * 32, unit += kUnitBytes<kType>) {
-    ask_unit<kType>(unit);
     const F scale = load_half(scales), less = mul(scale, set(-kMagic));
     if (++in_group == t.group_units) in_group = 0, scales += 16;
     const UnitCodes w = unpack<kType>(unit);
     I sums[kRows];
     unrolled<kRows>([&](int r) HALFTONE_INLINE { sums[r] = set_int(a.starts[u * kMaxFewTokens + r]); });
     unrolled<kUnitQuads>([&](int q) HALFTONE_INLINE {
+      ask_quad<kType>(unit, q);
       unrolled<kRows>([&](int r) HALFTONE_INLINE { sums[r] = dot(sums[r], w.q[q], x + r * 32 + q * 4); });
     });
     unrolled<kRows>([&](int r) HALFTONE_INLINE {
