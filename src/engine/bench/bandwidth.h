@@ -1,8 +1,9 @@
 // How fast memory is read: the ceiling of decoding.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "base/exec_context.h"
 
@@ -16,7 +17,8 @@ class ReadBandwidth {
   double measure(ExecContext& exec) const;
 
  private:
-  std::vector<uint64_t> memory_;
+  int64_t words_;
+  std::shared_ptr<std::byte> memory_;  ///< on large pages, as weights are
 };
 
 }  // namespace halftone::engine

@@ -26,7 +26,7 @@ void SamplingOptions::validate() const {
 
 int32_t first_maximum(std::span<const float> logits) {
   // Lanes that compilers make vectors of; only the chunk with the maximum is searched for its place.
-  constexpr size_t kLanes = 16, kChunk = 512;
+  constexpr size_t kLanes = 16, kChunk = 2048;
   constexpr float kLowest = -std::numeric_limits<float>::infinity();
   const size_t count = logits.size();
   size_t best = 0;

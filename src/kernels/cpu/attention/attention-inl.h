@@ -165,7 +165,7 @@ static void attention_block(const AttentionParams& p, const AttentionUnit& unit,
   if (rows <= kGroup && unit.next_keys != nullptr) {  // 10 to 30 % of a decode step beyond L2
     block.keys_ahead = reinterpret_cast<intptr_t>(unit.next_keys) - reinterpret_cast<intptr_t>(block.keys);
     block.values_ahead = reinterpret_cast<intptr_t>(unit.next_values) - reinterpret_cast<intptr_t>(block.values);
-    if (is_integer(p)) ask_scales(unit);
+    if (unit.next_key_scales != nullptr) ask_scales(unit);
   }
   for (int64_t row = 0; row < rows; row += kGroup)
     group_partials(p, {unit.kv_head, row, 0, queries}, rows - row < kGroup ? rows - row : kGroup, block, scratch,
