@@ -32,7 +32,7 @@ template <ElementType kType, _mm_hint kLevel = _MM_HINT_T0>
 
 /// Asks ahead of the unit at `unit`: into the second-level cache from beyond the next page on, and from there into the
 /// first. On a Xeon with AMX 8 tokens with eight-bit codes took 10.6 ms so, 12.7 to 13.6 with either one alone at any
-/// distance and 14.6 without; 1.5 and 4 KB to 3 and 6 KB are alike.
+/// distance and 14.6 without; 1.5 and 4 KB to 3 and 8 KB are alike.
 inline constexpr int64_t kAskNear = 3072, kAskFar = 8192;
 template <ElementType kType>
 [[gnu::always_inline]] static inline void ask_unit(const uint8_t* unit) {
